@@ -1,0 +1,1 @@
+//! Enter a Linux network namespace, and be certain to come back.

@@ -1,0 +1,1 @@
+//! Take a captured connection to where it may go.

@@ -1,0 +1,1 @@
+//! Say which traffic to capture; get the rules, apply them, and prove that they are there.
