@@ -1,0 +1,90 @@
+//! PEM (RFC 7468), both ways.
+
+use rustls_pki_types::pem::{Error, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::error::PemError;
+
+/// Every certificate in `pem`, in order: at least one. Other sections are skipped.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(PemError::Malformed)?;
+    match found.is_empty() {
+        true => Err(PemError::NoCertificate),
+        false => Ok(found),
+    }
+}
+
+/// The first private key in `pem`: PKCS#8, SEC1 or PKCS#1. Other sections are skipped.
+pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        Error::NoItemsFound => PemError::NoPrivateKey,
+        error => PemError::Malformed(error),
+    })
+}
+
+/// The certificate as PEM.
+pub(crate) fn encode(certificate: &CertificateDer<'_>) -> String {
+    const LINE: usize = 64;
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    for (position, digit) in base64(certificate).enumerate() {
+        if position > 0 && position % LINE == 0 {
+            pem.push('\n');
+        }
+        pem.push(digit);
+    }
+    pem.push_str("\n-----END CERTIFICATE-----\n");
+    pem
+}
+
+/// RFC 4648 §4, padded.
+fn base64(bytes: &[u8]) -> impl Iterator<Item = char> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    bytes.chunks(3).flat_map(|chunk| {
+        let bits =
+            (0..3).fold(0_usize, |bits, at| bits << 8 | usize::from(chunk.get(at).copied().unwrap_or(0)));
+        // Each digit is six bits; the digits beyond the chunk's bytes are padding.
+        [18, 12, 6, 0].into_iter().enumerate().map(move |(at, shift)| match at > chunk.len() {
+            true => '=',
+            false => DIGITS.get(bits >> shift & 63).map_or('=', |digit| char::from(*digit)),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn says_what_is_missing() {
+        assert!(matches!(certificates(b""), Err(PemError::NoCertificate)));
+        assert!(matches!(private_key(b"no PEM at all"), Err(PemError::NoPrivateKey)));
+        let cut = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
+        assert!(matches!(certificates(cut), Err(PemError::Malformed(_))));
+        let noise = b"-----BEGIN PRIVATE KEY-----\n*\n-----END PRIVATE KEY-----\n";
+        assert!(matches!(private_key(noise), Err(PemError::Malformed(_))));
+        let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        assert!(matches!(private_key(encrypted), Err(PemError::NoPrivateKey)));
+    }
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()).collect::<String>(), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_reads_back(bytes in prop::collection::vec(any::<u8>(), 1..200)) {
+            let certificate = CertificateDer::from(bytes);
+            let pem = encode(&certificate);
+            prop_assert!(pem.lines().all(|line| line.len() <= 64));
+            prop_assert_eq!(certificates(pem.as_bytes()).unwrap(), vec![certificate]);
+        }
+    }
+}

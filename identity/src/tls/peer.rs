@@ -1,0 +1,17 @@
+//! Who the peer of a connection is.
+
+use rustls::CommonState;
+
+use crate::certificate::Certificate;
+use crate::spiffe_id::SpiffeId;
+
+/// The peer's identity, once the handshake is finished; before, nothing is proven and there is none.
+///
+/// It means something only on a connection whose configuration this module made: others may not verify the certificate
+/// that it is read from.
+pub fn peer_id(state: &CommonState) -> Option<SpiffeId> {
+    if state.is_handshaking() {
+        return None;
+    }
+    Certificate::parse(state.peer_certificates()?.first()?).ok()?.leaf_id().ok()
+}

@@ -1,0 +1,45 @@
+//! Crypto providers, with the choices that suit a mesh.
+//!
+//! AES-128-GCM comes first: it is about 15 % faster than AES-256-GCM where both are done in hardware, which is every
+//! server of the last decade, and no less safe for keys that live as long as a connection. ChaCha20-Poly1305 is for the
+//! machines without.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+/// AWS-LC's algorithms.
+///
+/// X25519 comes first, since a client sends its first choice without asking, and the hybrid with ML-KEM-768 makes every
+/// handshake longer by 2.2 KiB and slower. It is offered and accepted, so that a peer that wants protection against a
+/// quantum computer of the future gets it.
+#[cfg(feature = "aws-lc-rs")]
+pub fn aws_lc_rs() -> Arc<CryptoProvider> {
+    use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![kx_group::X25519, kx_group::X25519MLKEM768, kx_group::SECP256R1, kx_group::SECP384R1],
+        ..default_provider()
+    })
+}
+
+/// ring's algorithms: quicker to build than AWS-LC, slower with large records, and without ML-KEM.
+#[cfg(feature = "ring")]
+pub fn ring() -> Arc<CryptoProvider> {
+    use rustls::crypto::ring::{cipher_suite, default_provider, kx_group};
+
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        ..default_provider()
+    })
+}
