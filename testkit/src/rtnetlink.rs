@@ -54,9 +54,11 @@ impl Rtnetlink {
     }
 
     /// Makes a cable: this end, up, is a port of the bridge with index `bridge`; the other end is in `peer`'s
-    /// namespace.
+    /// namespace, and down: the kernel makes it first, and it cannot be up alone.
     pub(crate) fn add_veth(&mut self, name: &str, bridge: u32, peer: Peer<'_>) -> io::Result<()> {
-        let far = link_up(peer.name, vec![LinkAttribute::NetNsFd(peer.namespace.as_raw_fd())]);
+        let mut far = LinkMessage::default();
+        far.attributes.push(LinkAttribute::IfName(peer.name.to_owned()));
+        far.attributes.push(LinkAttribute::NetNsFd(peer.namespace.as_raw_fd()));
         let link = link_up(
             name,
             vec![
