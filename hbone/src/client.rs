@@ -1,0 +1,132 @@
+//! The side that asks for tunnels.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
+use crate::connect::ConnectRequest;
+use crate::driver::Driver;
+use crate::error::{HandshakeError, OpenError};
+use crate::heartbeat::{Heartbeat, Listened};
+use crate::tunnel::{SendHalf, Tunnel};
+
+/// Starts a connection over `io`, which should be encrypted and authenticated already.
+///
+/// The [`Driver`] must run for the [`Client`] to do anything.
+///
+/// # Errors
+///
+/// If the preface cannot be written, or not within [`Config::with_handshake_timeout`]. What the peer answers is seen
+/// later, by the driver.
+pub async fn handshake<T>(io: T, config: &Config) -> Result<(Client, Driver<T>), HandshakeError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (io, heard) = Listened::new(io);
+    let after = config.handshake_timeout;
+    let handshake = tokio::time::timeout(after, builder(config).handshake(io)).await;
+    let (send, mut connection) = handshake
+        .map_err(|_| HandshakeError::TimedOut { after })?
+        .map_err(|source| HandshakeError::Http2 { source })?;
+    let heartbeat = config
+        .keepalive
+        .and_then(|policy| connection.ping_pong().map(|ping| Heartbeat::new(policy, heard, ping)));
+    let terms = Terms {
+        max_streams: usize::try_from(config.max_concurrent_streams).unwrap_or(usize::MAX),
+        open_timeout: config.open_timeout,
+        draining: AtomicBool::new(false),
+    };
+    Ok((Client { send, terms: Arc::new(terms) }, Driver::new(connection, heartbeat)))
+}
+
+/// One end of a connection, to open tunnels with. Clones share the connection.
+///
+/// The connection ends when every clone and every tunnel is gone.
+#[derive(Clone)]
+pub struct Client {
+    send: SendRequest<Bytes>,
+    terms: Arc<Terms>,
+}
+
+#[derive(Debug)]
+struct Terms {
+    max_streams: usize,
+    open_timeout: Duration,
+    draining: AtomicBool,
+}
+
+impl Client {
+    /// Asks for a tunnel, and waits for the answer, any 2xx (RFC 9110 section 9.3.6).
+    ///
+    /// Dropping the future takes the request back (RST_STREAM CANCEL).
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenError`]; [`OpenError::is_not_processed`] says whether another connection may try.
+    pub async fn open(&self, request: ConnectRequest) -> Result<Tunnel, OpenError> {
+        if self.terms.draining.load(Ordering::Relaxed) {
+            return Err(OpenError::Draining);
+        }
+        let after = self.terms.open_timeout;
+        tokio::time::timeout(after, self.connect(request)).await.unwrap_or(Err(OpenError::TimedOut { after }))
+    }
+
+    /// Whether nothing more can be opened: the peer said GOAWAY or is gone, the driver has ended, or
+    /// [`drain`](Self::drain) was called.
+    pub fn is_closed(&self) -> bool {
+        let ready = self.send.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        self.terms.draining.load(Ordering::Relaxed) || matches!(ready, Poll::Ready(Err(_)))
+    }
+
+    /// How many tunnels may be open at once: the smaller of our limit and the peer's as last announced. More wait in
+    /// [`open`](Self::open). Until the peer's settings have come, its limit is taken as 100.
+    pub fn max_streams(&self) -> usize {
+        self.send.current_max_send_streams().min(self.terms.max_streams)
+    }
+
+    /// Opens nothing more, on any clone. Tunnels that are open go on.
+    pub fn drain(&self) {
+        self.terms.draining.store(true, Ordering::Relaxed);
+    }
+
+    async fn connect(&self, request: ConnectRequest) -> Result<Tunnel, OpenError> {
+        let mut send = self.send.clone();
+        poll_fn(|cx| send.poll_ready(cx)).await.map_err(|source| OpenError::NotProcessed { source })?;
+        let (response, stream) = send.send_request(request.into_http(), false).map_err(OpenError::unsent)?;
+        // Made before the wait: dropped during it, it takes the request back.
+        let half = SendHalf::new(stream);
+        let (parts, body) = response.await.map_err(OpenError::unanswered)?.into_parts();
+        if !parts.status.is_success() {
+            return Err(OpenError::Refused { status: parts.status, headers: Box::new(parts.headers) });
+        }
+        Ok(Tunnel::new(body, half).with_answer(parts.headers))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("terms", &self.terms).finish_non_exhaustive()
+    }
+}
+
+fn builder(config: &Config) -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(config.stream_window)
+        .initial_connection_window_size(config.connection_window)
+        .max_frame_size(config.max_frame_size)
+        .max_header_list_size(config.max_header_list_size)
+        .max_send_buffer_size(config.max_send_buffer_size)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .reset_stream_duration(REMEMBER_RESETS_FOR)
+        .enable_push(false);
+    builder
+}

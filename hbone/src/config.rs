@@ -1,0 +1,193 @@
+//! The settings of one connection, each with its reason and its cost.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::keepalive::KeepAlivePolicy;
+
+/// How both ends of a connection behave. The default interoperates with Istio's ztunnel and needs no change to work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub(crate) stream_window: u32,
+    pub(crate) connection_window: u32,
+    pub(crate) max_frame_size: u32,
+    pub(crate) max_concurrent_streams: u32,
+    pub(crate) max_header_list_size: u32,
+    pub(crate) max_send_buffer_size: usize,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) open_timeout: Duration,
+    pub(crate) keepalive: Option<KeepAlivePolicy>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            stream_window: 4 << 20,
+            connection_window: 16 << 20,
+            max_frame_size: 1 << 20,
+            max_concurrent_streams: 200,
+            max_header_list_size: 16 << 10,
+            max_send_buffer_size: 256 << 10,
+            handshake_timeout: Duration::from_secs(10),
+            open_timeout: Duration::from_secs(15),
+            keepalive: Some(KeepAlivePolicy::default()),
+        }
+    }
+}
+
+impl Config {
+    /// Bytes that a peer may send on one stream before its reader takes any. Default 4 MiB: one stream then fills
+    /// 1 Gbit/s at 32 ms of round trip. Cost: as much memory for each stream whose reader stalls.
+    pub fn with_stream_window(mut self, bytes: u32) -> Result<Self, ConfigError> {
+        self.stream_window = checked(bytes, Setting::StreamWindow)?;
+        Ok(self)
+    }
+
+    /// Bytes that a peer may send on all streams together before readers take any. Default 16 MiB. It bounds the
+    /// memory of a connection; one stalled stream holds up to a stream window of it, so with the defaults three may
+    /// stall and the rest still moves. Keep it several stream windows.
+    pub fn with_connection_window(mut self, bytes: u32) -> Result<Self, ConfigError> {
+        self.connection_window = checked(bytes, Setting::ConnectionWindow)?;
+        Ok(self)
+    }
+
+    /// The largest frame that a peer may send us, in bytes. Default 1 MiB, so that the peer decides; we ourselves
+    /// send at most [`FRAME_PAYLOAD`](crate::FRAME_PAYLOAD). Cost: a chunk of this size per stream is held beside
+    /// the window.
+    pub fn with_max_frame_size(mut self, bytes: u32) -> Result<Self, ConfigError> {
+        self.max_frame_size = checked(bytes, Setting::MaxFrameSize)?;
+        Ok(self)
+    }
+
+    /// Streams that a peer may have open on a server's connection, and the most that a client opens whatever its peer
+    /// allows. Default 200, as Istio's ztunnel advertises.
+    pub fn with_max_concurrent_streams(mut self, streams: u32) -> Self {
+        self.max_concurrent_streams = streams;
+        self
+    }
+
+    /// Bytes of all headers of a request or an answer, as HTTP/2 counts them. Default 16 KiB: a CONNECT carries a
+    /// baggage of at most 8 KiB (W3C Baggage) and a few short fields. Larger ones are refused.
+    pub fn with_max_header_list_size(mut self, bytes: u32) -> Self {
+        self.max_header_list_size = bytes;
+        self
+    }
+
+    /// Bytes that wait on one stream for the connection to write them. Default 256 KiB, four frames: enough to keep
+    /// the connection busy while the next are read. Cost: memory for each stream whose peer stalls.
+    pub fn with_max_send_buffer_size(mut self, bytes: u32) -> Result<Self, ConfigError> {
+        let bytes = checked(bytes, Setting::MaxSendBufferSize)?;
+        self.max_send_buffer_size = usize::try_from(bytes).unwrap_or(usize::MAX);
+        Ok(self)
+    }
+
+    /// How long the HTTP/2 preface may take. Default 10 s; without a bound, a peer that says nothing holds a server's
+    /// connection for ever.
+    pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long a client waits for the answer to a CONNECT. Default 15 s: a server may dial its application for up to
+    /// 10 s before it answers.
+    pub fn with_open_timeout(mut self, timeout: Duration) -> Self {
+        self.open_timeout = timeout;
+        self
+    }
+
+    /// When to ping a quiet peer and give up a silent one; `None` leaves that to the stream beneath. Default
+    /// [`KeepAlivePolicy::default`].
+    pub fn with_keepalive(mut self, policy: Option<KeepAlivePolicy>) -> Self {
+        self.keepalive = policy;
+        self
+    }
+}
+
+/// A setting is outside what HTTP/2 allows.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+#[error("{setting:?} is {given}, which is not between {minimum} and {maximum}")]
+pub struct ConfigError {
+    /// The setting.
+    pub setting: Setting,
+    /// The value given, in bytes.
+    pub given: u32,
+    /// The smallest value allowed.
+    pub minimum: u32,
+    /// The largest value allowed.
+    pub maximum: u32,
+}
+
+/// The settings of [`Config`] that have bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Setting {
+    /// [`Config::with_stream_window`].
+    StreamWindow,
+    /// [`Config::with_connection_window`].
+    ConnectionWindow,
+    /// [`Config::with_max_frame_size`].
+    MaxFrameSize,
+    /// [`Config::with_max_send_buffer_size`].
+    MaxSendBufferSize,
+}
+
+impl Setting {
+    fn range(self) -> RangeInclusive<u32> {
+        match self {
+            // RFC 9113 section 6.9.1; a window of nothing would never move.
+            Self::StreamWindow => 1..=MAX_WINDOW,
+            // RFC 9113 section 6.9.2: the connection's window starts at 65535 and can only grow.
+            Self::ConnectionWindow => 65_535..=MAX_WINDOW,
+            // RFC 9113 section 4.2.
+            Self::MaxFrameSize => 16_384..=16_777_215,
+            Self::MaxSendBufferSize => 1..=MAX_WINDOW,
+        }
+    }
+}
+
+fn checked(given: u32, setting: Setting) -> Result<u32, ConfigError> {
+    let range = setting.range();
+    if range.contains(&given) {
+        return Ok(given);
+    }
+    Err(ConfigError { setting, given, minimum: *range.start(), maximum: *range.end() })
+}
+
+/// The largest flow-control window, RFC 9113 section 6.9.1.
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+
+/// How many streams that we reset are remembered, and for how long, so that what their peer still had under way is
+/// taken for late and not for an error. h2 counts the errors over a connection's life and ends it after 1024, so a
+/// long-lived connection on which many tunnels are cut must not forget too soon. About 300 bytes each.
+pub(crate) const REMEMBERED_RESETS: usize = 1024;
+/// See [`REMEMBERED_RESETS`]: longer than any round trip that is still of use.
+pub(crate) const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_those_of_http2() {
+        let config = Config::default();
+        assert!(config.clone().with_max_frame_size(16_384).is_ok());
+        let error = config.clone().with_max_frame_size(16_383).unwrap_err();
+        assert_eq!((error.setting, error.given, error.minimum), (Setting::MaxFrameSize, 16_383, 16_384));
+        assert!(config.clone().with_stream_window(0).is_err());
+        assert!(config.clone().with_stream_window(1 << 31).is_err());
+        assert!(config.with_connection_window(65_534).is_err());
+    }
+
+    #[test]
+    fn the_default_is_within_its_own_bounds() {
+        let default = Config::default();
+        let rebuilt = Config::default()
+            .with_stream_window(default.stream_window)
+            .and_then(|config| config.with_connection_window(default.connection_window))
+            .and_then(|config| config.with_max_frame_size(default.max_frame_size))
+            .unwrap();
+        assert_eq!(rebuilt, default);
+    }
+}

@@ -1,0 +1,72 @@
+//! What moves a client's connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::ConnectionError;
+use crate::heartbeat::{Beat, Heartbeat, Listened};
+
+/// The future that moves the bytes of one client connection, answers and sends pings.
+///
+/// Spawn it, or poll it beside your own work: without it nothing moves. It ends
+///
+/// * in order, when the peer has closed, or when every [`Client`](crate::Client) and every tunnel is gone;
+/// * with an error, when the stream beneath failed, a side broke the protocol, or the peer fell silent.
+///
+/// When it ends or is dropped, tunnels that still run fail with
+/// [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted).
+#[must_use = "nothing moves unless the driver is polled"]
+#[derive(Debug)]
+pub struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
+    running: Option<Running<T>>,
+}
+
+#[derive(Debug)]
+struct Running<T: AsyncRead + AsyncWrite + Unpin> {
+    connection: h2::client::Connection<Listened<T>, Bytes>,
+    heartbeat: Option<Heartbeat>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
+    pub(crate) fn new(
+        connection: h2::client::Connection<Listened<T>, Bytes>,
+        heartbeat: Option<Heartbeat>,
+    ) -> Self {
+        Self { running: Some(Running { connection, heartbeat }) }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Future for Driver<T> {
+    type Output = Result<(), ConnectionError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(running) = &mut self.running else {
+            return Poll::Ready(Ok(()));
+        };
+        let end = std::task::ready!(running.poll(cx));
+        // Dropping h2's connection is what fails the tunnels of a silent peer.
+        self.running = None;
+        Poll::Ready(end)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
+        loop {
+            if let Poll::Ready(end) = Pin::new(&mut self.connection).poll(cx) {
+                return Poll::Ready(end.map_err(|source| ConnectionError::Http2 { source }));
+            }
+            match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
+                None | Some(Poll::Pending) => return Poll::Pending,
+                Some(Poll::Ready(Beat::Pinged)) => {}
+                Some(Poll::Ready(Beat::Silent { dead_after })) => {
+                    return Poll::Ready(Err(ConnectionError::Silent { dead_after }));
+                }
+            }
+        }
+    }
+}

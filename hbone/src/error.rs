@@ -1,0 +1,151 @@
+//! What can go wrong in each operation, and the one place where an HTTP/2 error becomes an IO error.
+
+use std::io;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use thiserror::Error;
+
+/// Why a connection could not be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The peer did not do its part in time.
+    #[error("no HTTP/2 handshake within {after:?}")]
+    TimedOut {
+        /// The time it had.
+        after: Duration,
+    },
+    /// The stream beneath failed, or the peer does not speak HTTP/2.
+    #[error("the HTTP/2 handshake failed")]
+    Http2 {
+        /// What h2 saw.
+        #[source]
+        source: h2::Error,
+    },
+}
+
+/// Why a running connection ended other than in order. Its tunnels have failed too.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// The peer answered neither data nor a ping in time.
+    #[error("the peer has been silent for {dead_after:?} since a ping")]
+    Silent {
+        /// The time it had to answer.
+        dead_after: Duration,
+    },
+    /// The stream beneath failed, or one side broke the protocol.
+    #[error("the HTTP/2 connection failed")]
+    Http2 {
+        /// What h2 saw.
+        #[source]
+        source: h2::Error,
+    },
+}
+
+/// Why there is no tunnel.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The peer said no.
+    #[error("the peer refused the tunnel with status {status}")]
+    Refused {
+        /// Its reason, as a number.
+        status: StatusCode,
+        /// What it said besides, bounded by
+        /// [`Config::with_max_header_list_size`](crate::Config::with_max_header_list_size).
+        headers: Box<HeaderMap>,
+    },
+    /// The connection could not take the request, or the peer said that it did not look at it: it is safe to try on
+    /// another connection.
+    #[error("the request was not processed")]
+    NotProcessed {
+        /// What h2 saw.
+        #[source]
+        source: h2::Error,
+    },
+    /// The stream or its connection ended while the answer was due. The peer may have acted on the request.
+    #[error("the stream ended before an answer came")]
+    Lost {
+        /// What h2 saw.
+        #[source]
+        source: h2::Error,
+    },
+    /// The peer did not answer in time.
+    #[error("no answer within {after:?}")]
+    TimedOut {
+        /// The time it had.
+        after: Duration,
+    },
+    /// [`Client::drain`](crate::Client::drain) was called: nothing was sent.
+    #[error("the connection is draining")]
+    Draining,
+    /// The request's headers cannot be sent in HTTP/2 (`connection` and its kind): nothing was sent.
+    #[error("the request cannot be sent")]
+    Unsendable {
+        /// What h2 objects to.
+        #[source]
+        source: h2::Error,
+    },
+}
+
+impl OpenError {
+    /// Whether the peer answered, and said no. Asking again would be asking the same question.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. })
+    }
+
+    /// Whether the peer certainly did nothing for this request, so that another connection may try it.
+    pub fn is_not_processed(&self) -> bool {
+        matches!(self, Self::NotProcessed { .. } | Self::Draining)
+    }
+
+    /// An error from before the request was handed to the connection.
+    pub(crate) fn unsent(source: h2::Error) -> Self {
+        // h2 names a request's own fault only by not being any of these.
+        if source.is_io() || source.is_go_away() || source.is_reset() || source.reason().is_some() {
+            Self::NotProcessed { source }
+        } else {
+            Self::Unsendable { source }
+        }
+    }
+
+    /// An error in the place of an answer.
+    pub(crate) fn unanswered(source: h2::Error) -> Self {
+        // RFC 9113 section 8.7: both say that the request was not processed. h2 gives a GOAWAY of the peer only to the
+        // streams beyond the last one that the peer took.
+        let refused_stream = source.is_reset() && source.reason() == Some(h2::Reason::REFUSED_STREAM);
+        if source.is_remote() && (source.is_go_away() || refused_stream) {
+            Self::NotProcessed { source }
+        } else {
+            Self::Lost { source }
+        }
+    }
+}
+
+/// Why an answer did not reach the peer: the stream or its connection is gone.
+#[derive(Debug, Error)]
+#[error("the peer no longer waits for an answer")]
+pub struct AcceptError {
+    /// What h2 saw.
+    #[source]
+    pub(crate) source: h2::Error,
+}
+
+/// The kind says who ended it: [`ConnectionReset`](io::ErrorKind::ConnectionReset) is a RST_STREAM of the peer, with
+/// any code, and [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) is everything else: the connection beneath
+/// is gone, or this side gave up. The h2 error is inside.
+pub(crate) fn to_io(error: h2::Error) -> io::Error {
+    let kind = if error.is_reset() && error.is_remote() {
+        io::ErrorKind::ConnectionReset
+    } else {
+        io::ErrorKind::ConnectionAborted
+    };
+    io::Error::new(kind, error)
+}
+
+/// As [`to_io`], where h2 tells only the code of a reset.
+pub(crate) fn reset_to_io(reason: h2::Reason) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, h2::Error::from(reason))
+}

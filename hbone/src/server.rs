@@ -1,0 +1,244 @@
+//! The side that is asked for tunnels.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
+use crate::connect::{ConnectRequest, MalformedRequest, Refusal};
+use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to_io};
+use crate::heartbeat::{Beat, Heartbeat, Listened};
+use crate::tunnel::{SendHalf, Tunnel};
+
+/// Starts a connection over `io`, which should be encrypted and authenticated already.
+///
+/// # Errors
+///
+/// If the peer does not send the HTTP/2 preface, or not within [`Config::with_handshake_timeout`].
+pub async fn handshake<T>(io: T, config: &Config) -> Result<Server<T>, HandshakeError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (io, heard) = Listened::new(io);
+    let after = config.handshake_timeout;
+    let handshake = tokio::time::timeout(after, builder(config).handshake(io)).await;
+    let mut connection = handshake
+        .map_err(|_| HandshakeError::TimedOut { after })?
+        .map_err(|source| HandshakeError::Http2 { source })?;
+    let heartbeat = config
+        .keepalive
+        .and_then(|policy| connection.ping_pong().map(|ping| Heartbeat::new(policy, heard, ping)));
+    Ok(Server { running: Some(Running { connection, heartbeat }) })
+}
+
+/// One end of a connection, on which requests for tunnels arrive.
+///
+/// Keep calling [`next`](Self::next), also while tunnels run: it is what moves their bytes.
+#[derive(Debug)]
+pub struct Server<T: AsyncRead + AsyncWrite + Unpin> {
+    running: Option<Running<T>>,
+}
+
+struct Running<T: AsyncRead + AsyncWrite + Unpin> {
+    connection: h2::server::Connection<Listened<T>, Bytes>,
+    heartbeat: Option<Heartbeat>,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
+    /// The next request; `None` when the connection has ended in order. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// If the stream beneath failed, a side broke the protocol, or the peer fell silent. Tunnels that still ran have
+    /// failed then, and the next call gives `None`.
+    pub async fn next(&mut self) -> Option<Result<Arrival, ConnectionError>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`next`](Self::next).
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Arrival, ConnectionError>>> {
+        let Some(running) = &mut self.running else {
+            return Poll::Ready(None);
+        };
+        let next = std::task::ready!(running.poll(cx));
+        if !matches!(next, Some(Ok(_))) {
+            // Dropping h2's connection is what fails the tunnels of a silent peer.
+            self.running = None;
+        }
+        Poll::Ready(next)
+    }
+
+    /// Tells the peer to open no more here (GOAWAY). Streams that run finish; when the last has,
+    /// [`next`](Self::next) gives `None`. Requests already under way still arrive.
+    pub fn drain(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.connection.graceful_shutdown();
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Arrival, ConnectionError>>> {
+        loop {
+            if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
+                let arrival = accepted.map(|accepted| match accepted {
+                    Ok((request, respond)) => Ok(Arrival::new(request, respond)),
+                    Err(source) => Err(ConnectionError::Http2 { source }),
+                });
+                return Poll::Ready(arrival);
+            }
+            match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
+                None | Some(Poll::Pending) => return Poll::Pending,
+                Some(Poll::Ready(Beat::Pinged)) => {}
+                Some(Poll::Ready(Beat::Silent { dead_after })) => {
+                    return Poll::Ready(Some(Err(ConnectionError::Silent { dead_after })));
+                }
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> fmt::Debug for Running<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("heartbeat", &self.heartbeat).finish_non_exhaustive()
+    }
+}
+
+/// What came in on a [`Server`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Arrival {
+    /// A request for a tunnel, which waits for an answer.
+    Connect(Incoming),
+    /// Something else, already answered as [`Refusal::Malformed`]; for the log.
+    Malformed(MalformedRequest),
+}
+
+impl Arrival {
+    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
+        let answer = Answer { respond, given: false };
+        match ConnectRequest::from_http(request) {
+            Ok((request, body)) => Self::Connect(Incoming { request, body, answer }),
+            Err(reason) => {
+                answer.refuse(Refusal::Malformed);
+                Self::Malformed(reason)
+            }
+        }
+    }
+}
+
+/// A request for a tunnel. Dropped without an answer, it is refused as [`Refusal::Unavailable`].
+pub struct Incoming {
+    request: ConnectRequest,
+    body: RecvStream,
+    answer: Answer,
+}
+
+impl Incoming {
+    /// What the peer asks for.
+    pub fn request(&self) -> &ConnectRequest {
+        &self.request
+    }
+
+    /// Says yes (200): the tunnel is open. Do it only when the destination has accepted.
+    ///
+    /// # Errors
+    ///
+    /// If the peer has taken the request back, or is gone.
+    pub fn accept(self) -> Result<Tunnel, AcceptError> {
+        self.accept_with(HeaderMap::new())
+    }
+
+    /// As [`accept`](Self::accept), with headers in the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept), and if the headers cannot be sent in HTTP/2.
+    pub fn accept_with(self, headers: HeaderMap) -> Result<Tunnel, AcceptError> {
+        let half = self.answer.accept(headers)?;
+        Ok(Tunnel::new(self.body, half))
+    }
+
+    /// Says no, with the status of [`Refusal::status`].
+    pub fn refuse(self, refusal: Refusal) {
+        self.answer.refuse(refusal);
+    }
+
+    /// Waits until the peer takes the request back or is gone; to stop dialling for nobody.
+    pub fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.answer.respond.poll_reset(cx).map(|reset| reset.map_or_else(to_io, reset_to_io))
+    }
+
+    /// As [`poll_reset`](Self::poll_reset). Nothing is lost if the future is dropped.
+    pub async fn reset(&mut self) -> io::Error {
+        poll_fn(|cx| self.poll_reset(cx)).await
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+/// The answer that a request is owed; a refusal if nobody gives one.
+struct Answer {
+    respond: SendResponse<Bytes>,
+    given: bool,
+}
+
+impl Answer {
+    fn accept(mut self, headers: HeaderMap) -> Result<SendHalf, AcceptError> {
+        self.given = true;
+        let mut response = Response::new(());
+        *response.headers_mut() = headers;
+        let sent = self.respond.send_response(response, false);
+        sent.map(SendHalf::new).map_err(|source| AcceptError { source })
+    }
+
+    fn refuse(mut self, refusal: Refusal) {
+        self.send(refusal);
+    }
+
+    fn send(&mut self, refusal: Refusal) {
+        self.given = true;
+        let mut response = Response::new(());
+        *response.status_mut() = refusal.status();
+        // Fails only if the peer no longer waits.
+        let _ = self.respond.send_response(response, true);
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.given {
+            self.send(Refusal::Unavailable);
+        }
+    }
+}
+
+fn builder(config: &Config) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(config.stream_window)
+        .initial_connection_window_size(config.connection_window)
+        .max_frame_size(config.max_frame_size)
+        .max_header_list_size(config.max_header_list_size)
+        .max_send_buffer_size(config.max_send_buffer_size)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .reset_stream_duration(REMEMBER_RESETS_FOR)
+        .max_concurrent_streams(config.max_concurrent_streams)
+        .max_pending_accept_reset_streams(CANCELLED_UNSEEN);
+    builder
+}
+
+/// Requests that may be taken back before [`Server::next`] has shown them, all at once; more end the connection (rapid
+/// reset, CVE-2023-44487). A client that proxies for many applications may lose a set of 200 together.
+const CANCELLED_UNSEEN: usize = 200;
