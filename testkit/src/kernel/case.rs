@@ -12,7 +12,7 @@ use libtest_mimic::{Failed, Trial};
 
 use super::{Outcome, REQUIRE_KERNEL};
 
-/// A test, to be given to [`run`](super::run); made by [`test`].
+/// A test, to be given to [`run`](super::run); made by [`test()`].
 pub struct Case {
     name: String,
     needs: Vec<Need>,
