@@ -18,6 +18,7 @@ use std::thread;
 
 use inpod_netns::{Namespace, NamespaceId, OpenError, SocketOptions};
 use testkit::kernel::{Outcome, run, test};
+use testkit::leaks::Baseline;
 
 fn main() -> ExitCode {
     if let Some(role) = alone::role() {
@@ -306,7 +307,7 @@ fn no_descriptor_is_inherited() -> Outcome {
 }
 
 fn nothing_is_left_open() -> Outcome {
-    let before = descriptors()?;
+    let before = Baseline::take()?;
     for _ in 0..100 {
         let namespace = Namespace::create()?;
         namespace.run(|| namespace.run(|| ()))??;
@@ -318,7 +319,7 @@ fn nothing_is_left_open() -> Outcome {
         assert!(Namespace::open("/proc/self/ns/mnt").is_err());
         assert!(Namespace::from_fd(File::open("/proc/self/ns/user")?.into()).is_err());
     }
-    assert_eq!(descriptors()?, before);
+    before.compare()?;
     Ok(())
 }
 
