@@ -1,2 +1,33 @@
-//! To come.
-fn main() {}
+//! The node's proxy: listens inside each pod that a ZDS agent hands it, and carries the pod's traffic as mTLS tunnels.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod args;
+mod counters;
+mod http;
+mod run;
+mod startup;
+
+/// glibc keeps freed buffers; after a burst of connections the process would stay large.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(args.log.clone())
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    match startup::prepare(&args).and_then(run::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("node-proxy: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

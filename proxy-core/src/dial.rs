@@ -1,0 +1,72 @@
+//! Dial: opens connections from inside a pod's namespace. To an application only with a [`Permit`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hbone::Client;
+use netns::SocketOptions;
+use socket2::Socket;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::address::{ClientAddr, HopAddr};
+use crate::error::{DialError, HandshakeError};
+use crate::pod::{Core, Pod, TunnelKey};
+use crate::policy::Permit;
+
+/// Plain TCP to a hop, as the pod.
+pub(crate) async fn plain(pod: &Pod, hop: HopAddr) -> Result<TcpStream, DialError> {
+    let options = SocketOptions::default().mark(pod.config.mark);
+    connect(pod, hop.socket_addr(), &options).await
+}
+
+/// TCP to the pod's application, showing the client's address. The mark makes the rules send the replies back here.
+pub(crate) async fn application(pod: &Pod, permit: &Permit, client: ClientAddr) -> Result<TcpStream, DialError> {
+    let destination = permit.destination();
+    let options = SocketOptions::default().mark(pod.config.mark);
+    // A pod that calls itself, and a client on loopback, already is who it must appear to be.
+    let options = if client.ip() == destination.ip() || client.ip().is_loopback() {
+        options
+    } else {
+        options.transparent().bind(SocketAddr::new(client.ip(), 0))
+    };
+    connect(pod, destination, &options).await
+}
+
+async fn connect(pod: &Pod, address: SocketAddr, options: &SocketOptions) -> Result<TcpStream, DialError> {
+    let socket = pod.namespace.tcp_socket(address.ip(), options).map_err(DialError::Socket)?;
+    let attempt = timeout(pod.config.connect_timeout, from_socket(socket).connect(address)).await;
+    let connected = attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    connected.map_err(|source| DialError::Connect { address: HopAddr::new(address), source })
+}
+
+fn from_socket(socket: Socket) -> TcpSocket {
+    TcpSocket::from_std_stream(socket.into())
+}
+
+/// A connection for tunnels to `key`'s hop: TCP, TLS as this pod towards exactly the expected identities, HTTP/2.
+pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, DialError> {
+    let pod = &core.pod;
+    let config = pod.credentials.client(&key.expected, SystemTime::now()).map_err(DialError::Credentials)?;
+    let stream = plain(pod, key.hop).await?;
+    let handshake = async {
+        let mut tls = TlsConnector::from(config).connect(identity::tls::unnamed(), stream).await.map_err(HandshakeError::Tls)?;
+        tls.get_mut().1.set_buffer_limit(Some(pod.config.tls_buffer));
+        hbone::client::handshake(tls, &pod.config.hbone).await.map_err(HandshakeError::Http2)
+    };
+    let done = timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut));
+    let (client, driver) = done.map_err(|source| DialError::Handshake { address: key.hop, source })?;
+    let cut = core.cut.clone();
+    let hop = key.hop;
+    // Not tracked: it ends with its last stream, and those are tracked.
+    tokio::spawn(async move {
+        tokio::select! {
+            ended = driver => if let Err(error) = ended { tracing::debug!(%hop, %error, "tunnel connection") },
+            () = cut.cancelled() => {}
+        }
+    });
+    Ok(client)
+}

@@ -1,0 +1,179 @@
+//! Inbound: one connection of a peer to the pod's HBONE port, and each tunnel in it, top to bottom.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use hbone::{Arrival, Incoming, Refusal, Server, Target};
+use identity::SpiffeId;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::address::{ClientAddr, LocalAddr};
+use crate::dial;
+use crate::error::{ConnectionError, HandshakeError};
+use crate::listen::Accepted;
+use crate::pod::Core;
+use crate::policy::{Permit, Question, decide};
+use crate::relay;
+use crate::report::{Direction, Ongoing, Relayed};
+use crate::workload::Snapshot;
+
+/// Who is at the other end of a connection, and which of our addresses it came to.
+#[derive(Debug, Clone)]
+struct Peer {
+    client: ClientAddr,
+    id: SpiffeId,
+    local: LocalAddr,
+}
+
+/// Serves one accepted connection: each of its tunnels is reported by itself, the connection only if it never came to be.
+pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
+    let ongoing = Ongoing::begin(Direction::Inbound, &core.pod.name, accepted.client);
+    let limit = core.pod.config.handshake_timeout;
+    let secured = timeout(limit, secure(&core, accepted)).await.unwrap_or(Err(HandshakeError::TimedOut));
+    match secured {
+        Ok((peer, server)) => tunnels(&core, &peer, server).await,
+        Err(error) => {
+            let outcome = Err(ConnectionError::Handshake(Arc::new(error)));
+            ongoing.end(outcome, core.pod.observer.as_ref());
+        }
+    }
+}
+
+/// TLS with an identity on each side, then HTTP/2.
+async fn secure(
+    core: &Core,
+    accepted: Accepted,
+) -> Result<(Peer, Server<TlsStream<TcpStream>>), HandshakeError> {
+    let config = core.pod.credentials.server(SystemTime::now()).map_err(HandshakeError::Credentials)?;
+    let local = accepted.stream.local_addr().map(LocalAddr::new).map_err(HandshakeError::Tls)?;
+    let stream = TcpStream::from_std(accepted.stream).map_err(HandshakeError::Tls)?;
+    let mut tls = TlsAcceptor::from(config).accept(stream).await.map_err(HandshakeError::Tls)?;
+    let session = tls.get_mut().1;
+    session.set_buffer_limit(Some(core.pod.config.tls_buffer));
+    let id = identity::tls::peer_id(session).ok_or(HandshakeError::NoIdentity)?;
+    let server = hbone::server::handshake(tls, &core.pod.config.hbone).await.map_err(HandshakeError::Http2)?;
+    Ok((Peer { client: accepted.client, id, local }, server))
+}
+
+/// Takes tunnels until the peer is done, or until we are and those that run have ended.
+async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<TcpStream>>) {
+    let drain = &core.pod.drain;
+    let mut closing = std::pin::pin!(drain.closing().cancelled());
+    let mut told = false;
+    loop {
+        let arrival = tokio::select! {
+            arrival = server.next() => arrival,
+            () = &mut closing, if !told => {
+                told = true;
+                server.drain();
+                continue;
+            }
+            () = core.cut.cancelled() => return,
+        };
+        match arrival {
+            Some(Ok(Arrival::Connect(incoming))) => {
+                tokio::spawn(drain.track(tunnel(Arc::clone(core), peer.clone(), incoming)));
+            }
+            Some(Ok(Arrival::Malformed(malformed))) => {
+                let error = ConnectionError::Malformed(malformed.to_string());
+                let mut ongoing = Ongoing::begin(Direction::Inbound, &core.pod.name, peer.client);
+                ongoing.report.peer = Some(peer.id.clone());
+                ongoing.end(Err(error), core.pod.observer.as_ref());
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::debug!(peer = %peer.id, %error, "tunnel connection");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Serves one tunnel and reports it.
+async fn tunnel(core: Arc<Core>, peer: Peer, incoming: Incoming) {
+    let mut ongoing = Ongoing::begin(Direction::Inbound, &core.pod.name, peer.client);
+    ongoing.report.peer = Some(peer.id.clone());
+    let relayed = forward(&core, &peer, incoming, &mut ongoing).await;
+    ongoing.end(relayed, core.pod.observer.as_ref());
+}
+
+async fn forward(
+    core: &Core,
+    peer: &Peer,
+    incoming: Incoming,
+    ongoing: &mut Ongoing,
+) -> Result<Relayed, ConnectionError> {
+    let permit = match admit(core, peer, incoming.request().target()) {
+        Ok(permit) => permit,
+        Err(error) => return refuse(incoming, error),
+    };
+    ongoing.report.destination = Some(permit.destination());
+    let application = match dial::application(&core.pod, &permit, peer.client).await {
+        Ok(application) => application,
+        Err(error) => return refuse(incoming, ConnectionError::dial(error)),
+    };
+    let tunnel = incoming.accept().map_err(|error| ConnectionError::Accept(Arc::new(error)))?;
+    Ok(relay::from_tunnel(tunnel, application, &core.cut).await)
+}
+
+/// Everything that is asked before the application hears of a tunnel.
+fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<Permit, ConnectionError> {
+    let snapshot = core.pod.facts.load();
+    let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
+    let destination = our_address(&snapshot, core, peer, target)?;
+    let question = Question { client: peer.client, peer: Some(&peer.id), destination };
+    decide(&snapshot, workload, &question).map_err(ConnectionError::Denied)
+}
+
+/// The address in this pod that `target` means: the one that the peer dialled, at the target's port.
+fn our_address(
+    snapshot: &Snapshot,
+    core: &Core,
+    peer: &Peer,
+    target: &Target,
+) -> Result<SocketAddr, ConnectionError> {
+    let not_ours = || ConnectionError::NotOurs { target: target.to_string() };
+    let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
+    let port = match target {
+        Target::Address(address) if address.ip().to_canonical() == peer.local.ip() => address.port(),
+        Target::Address(_) => return Err(not_ours()),
+        Target::Host { host, port } => {
+            let service = snapshot.service_named(&workload.name.namespace, host.as_str());
+            let port = service.and_then(|service| snapshot.target_port(service, workload, *port));
+            port.ok_or_else(not_ours)?
+        }
+    };
+    if port == 0 || core.pod.config.ports.contains(port) {
+        return Err(not_ours());
+    }
+    Ok(SocketAddr::new(peer.local.ip(), port))
+}
+
+/// Answers with the status that the error means.
+fn refuse(incoming: Incoming, error: ConnectionError) -> Result<Relayed, ConnectionError> {
+    incoming.refuse(refusal(&error));
+    Err(error)
+}
+
+/// The one place that says what a peer is told.
+fn refusal(error: &ConnectionError) -> Refusal {
+    match error {
+        ConnectionError::NotOurs { .. } | ConnectionError::Malformed(_) => Refusal::Malformed,
+        ConnectionError::Denied(_) => Refusal::Denied,
+        ConnectionError::NotCaptured
+        | ConnectionError::UnknownPod
+        | ConnectionError::NoRoute(_)
+        | ConnectionError::Dial(_)
+        | ConnectionError::Open(_)
+        | ConnectionError::Exhausted(_)
+        | ConnectionError::Accept(_)
+        | ConnectionError::Handshake(_)
+        | ConnectionError::Relay { .. }
+        | ConnectionError::Cut => Refusal::Unavailable,
+    }
+}

@@ -1,0 +1,117 @@
+//! Listen: sockets inside a pod's namespace, and what the kernel says of a connection that they accept.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::pin::pin;
+use std::time::Duration;
+
+use netns::{Namespace, SocketError, SocketOptions};
+use socket2::SockRef;
+use tokio_util::sync::CancellationToken;
+
+use crate::address::{ClientAddr, LocalAddr, OriginalDst};
+use crate::config::{Config, Ipv6, Ports, wildcard};
+
+/// Pause after an accept that failed for want of a resource (descriptors, memory), so that the loop does not spin.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// A pod's three listening sockets. Bound together: if one cannot be, none stays.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    pub(crate) outbound: TcpListener,
+    pub(crate) plaintext: TcpListener,
+    pub(crate) hbone: TcpListener,
+}
+
+/// A port could not be bound inside a pod.
+#[derive(Debug, thiserror::Error)]
+#[error("listening on port {port} in the pod")]
+pub struct ListenError {
+    /// The port.
+    pub port: u16,
+    /// Why.
+    #[source]
+    pub source: SocketError,
+}
+
+/// Binds all three, on both families where the pod has both.
+///
+/// `SO_REUSEPORT` lets a new proxy bind beside an old one that drains.
+pub(crate) fn bind(namespace: &Namespace, config: &Config) -> Result<Listeners, ListenError> {
+    let options = SocketOptions::default().mark(config.mark).reuse_port().transparent();
+    let bind = |port| match namespace.tcp_listener(wildcard(Ipv6::Present, port), &options) {
+        Err(error) if lacks_ipv6(&error) => namespace.tcp_listener(wildcard(Ipv6::Absent, port), &options),
+        bound => bound,
+    };
+    let bind = |port| bind(port).map_err(|source| ListenError { port, source });
+    let Ports { outbound, plaintext, hbone } = config.ports;
+    Ok(Listeners { outbound: bind(outbound)?, plaintext: bind(plaintext)?, hbone: bind(hbone)? })
+}
+
+/// A pod without IPv6 has no such family, or no such address to bind.
+fn lacks_ipv6(error: &SocketError) -> bool {
+    let code = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>()?.raw_os_error());
+    code.is_some_and(|code| code == nix::libc::EAFNOSUPPORT || code == nix::libc::EADDRNOTAVAIL)
+}
+
+/// A connection as it was accepted: not yet registered with any runtime, so that it can be given to any core.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) stream: TcpStream,
+    pub(crate) client: ClientAddr,
+}
+
+impl Accepted {
+    /// Where the client meant to go, if the kernel redirected the connection here.
+    ///
+    /// A connection that was made to this very port has no other destination; it was not captured.
+    pub(crate) fn original_destination(&self, ports: Ports) -> Option<OriginalDst> {
+        let socket = SockRef::from(&self.stream);
+        // The IPv6 question is asked only of IPv6 connections: a mapped IPv4 one answers to the IPv4 question.
+        let answer = if self.client.ip().is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        let destination = OriginalDst::new(answer.ok()?.as_socket()?);
+        let local = self.local()?;
+        (destination.socket_addr() != local.socket_addr() || !ports.contains(destination.port())).then_some(destination)
+    }
+
+    /// Our end of the connection.
+    pub(crate) fn local(&self) -> Option<LocalAddr> {
+        self.stream.local_addr().ok().map(LocalAddr::new)
+    }
+}
+
+/// Accepts until `closing`, handing each connection to `take`.
+pub(crate) async fn accept_loop(listener: TcpListener, closing: &CancellationToken, mut take: impl FnMut(Accepted)) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a listener cannot be watched");
+            return;
+        }
+    };
+    let mut closing = pin!(closing.cancelled());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut closing => return,
+            accepted = listener.accept() => accepted,
+        };
+        // Taken off this runtime again, so that it can be given to another core.
+        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+            Ok((stream, peer)) => take(Accepted { stream, client: ClientAddr::new(peer) }),
+            Err(error) if is_one_connections(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors that accept(2) passes on from one connection; the next may be well.
+fn is_one_connections(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    ) || matches!(error.raw_os_error(), Some(nix::libc::EPROTO | nix::libc::EPERM | nix::libc::EINVAL))
+}

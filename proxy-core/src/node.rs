@@ -1,0 +1,98 @@
+//! Node: the pods that one proxy process serves, by the uid that the agent gives them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use netns::{Namespace, NamespaceId, OpenError};
+use tokio::task::JoinSet;
+
+use crate::proxy::{Proxy, Shared, StartError};
+use crate::workload::PodName;
+use crate::zds::Uid;
+
+/// All pods of a node. The only mutable state that the agent's requests reach.
+#[derive(Debug)]
+pub struct Node {
+    shared: Shared,
+    own: NamespaceId,
+    pods: BTreeMap<Uid, Proxy>,
+}
+
+/// Why a pod was not added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// The namespace is the proxy's own: listening there would capture the node.
+    #[error("the namespace is the proxy's own")]
+    OwnNamespace,
+    /// Its listeners could not be started.
+    #[error("starting its listeners")]
+    Start(#[from] StartError),
+}
+
+impl AddError {
+    /// Whether trying again with the same namespace may do: a port in use may become free, a wrong namespace stays wrong.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::OwnNamespace | Self::Start(StartError::Identity(_)) => false,
+            Self::Start(StartError::Listen(_)) => true,
+        }
+    }
+}
+
+impl Node {
+    /// A node without pods. The calling thread must be in the proxy's own namespace.
+    ///
+    /// # Errors
+    /// When that namespace cannot be opened.
+    pub fn new(shared: Shared) -> Result<Self, OpenError> {
+        Ok(Self { shared, own: Namespace::current()?.id(), pods: BTreeMap::new() })
+    }
+
+    /// Serves a pod. The same pod in the same namespace is served already; in another one it is a new pod, and
+    /// connections of the old one are cut.
+    ///
+    /// # Errors
+    /// [`AddError`]; other pods are not touched, and nothing of this one stays.
+    pub fn add(&mut self, uid: Uid, name: PodName, namespace: Namespace) -> Result<(), AddError> {
+        if namespace.id() == self.own {
+            return Err(AddError::OwnNamespace);
+        }
+        if let Some(running) = self.pods.get(&uid) {
+            if running.namespace().id() == namespace.id() {
+                return Ok(());
+            }
+            self.pods.remove(&uid);
+        }
+        let proxy = Proxy::start(&self.shared, name, namespace)?;
+        tracing::info!(%uid, pod = %proxy.name(), namespace = %proxy.namespace().id(), "pod added");
+        self.pods.insert(uid, proxy);
+        Ok(())
+    }
+
+    /// Stops serving a pod at once. A pod that is not there is no error.
+    pub fn delete(&mut self, uid: &Uid) {
+        if let Some(proxy) = self.pods.remove(uid) {
+            tracing::info!(%uid, pod = %proxy.name(), "pod deleted");
+        }
+    }
+
+    /// Stops serving all pods but `keep`.
+    pub fn retain(&mut self, keep: &BTreeSet<Uid>) {
+        let gone: Vec<Uid> = self.pods.keys().filter(|uid| !keep.contains(*uid)).cloned().collect();
+        for uid in gone {
+            self.delete(&uid);
+        }
+    }
+
+    /// The pods that are served.
+    pub fn pods(&self) -> impl Iterator<Item = (&Uid, &Proxy)> {
+        self.pods.iter()
+    }
+
+    /// Ends all pods together: see [`Proxy::drain`].
+    pub async fn drain(self, grace: Duration) {
+        let mut ending: JoinSet<()> = self.pods.into_values().map(|proxy| proxy.drain(grace)).collect();
+        while ending.join_next().await.is_some() {}
+    }
+}

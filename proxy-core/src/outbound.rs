@@ -1,0 +1,60 @@
+//! Outbound: one connection that an application in the pod opened, top to bottom.
+
+use std::sync::Arc;
+
+use hbone::{ConnectRequest, PoolError, Pooled, Tunnel};
+use tokio::net::TcpStream;
+
+use crate::dial;
+use crate::error::ConnectionError;
+use crate::headers;
+use crate::listen::Accepted;
+use crate::pod::{Core, TunnelKey};
+use crate::relay;
+use crate::report::{Direction, Ongoing, Relayed};
+use crate::route::{Route, TunnelRoute, route};
+
+/// Serves one accepted connection and reports it.
+pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
+    let mut ongoing = Ongoing::begin(Direction::Outbound, &core.pod.name, accepted.client);
+    let relayed = forward(&core, accepted, &mut ongoing).await;
+    ongoing.end(relayed, core.pod.observer.as_ref());
+}
+
+async fn forward(core: &Arc<Core>, accepted: Accepted, ongoing: &mut Ongoing) -> Result<Relayed, ConnectionError> {
+    let pod = &core.pod;
+    let destination = accepted.original_destination(pod.config.ports).ok_or(ConnectionError::NotCaptured)?;
+    ongoing.report.destination = Some(destination.socket_addr());
+    let snapshot = pod.facts.load();
+    let source = snapshot.workload_named(&pod.name).ok_or(ConnectionError::UnknownPod)?;
+    let chosen = route(&snapshot, source, pod.config.ports, destination, fastrand::u64(..));
+    match chosen.map_err(ConnectionError::NoRoute)? {
+        Route::Direct(hop) => {
+            let far = dial::plain(pod, hop).await.map_err(ConnectionError::dial)?;
+            Ok(relay::direct(stream(accepted)?, far, &core.cut).await)
+        }
+        Route::Tunnel(tunnel) => {
+            ongoing.report.tunnel = Some(tunnel.hop);
+            let request = headers::request(source, accepted.client, &tunnel);
+            let far = open(core, tunnel, request).await?;
+            Ok(relay::into_tunnel(stream(accepted)?, far, &core.cut).await)
+        }
+    }
+}
+
+/// A tunnel from this core's pool, over a new connection if none has room.
+async fn open(core: &Arc<Core>, route: TunnelRoute, request: ConnectRequest) -> Result<Tunnel, ConnectionError> {
+    let key = TunnelKey { hop: route.hop, expected: route.expected };
+    let dial = || dial::tunnel(Arc::clone(core), key.clone());
+    let opened = core.pool.open(&key, request, dial).await;
+    opened.map(Pooled::into_tunnel).map_err(|error| match error {
+        PoolError::Dial { source } => ConnectionError::Dial(source),
+        PoolError::Open { source } => ConnectionError::Open(Arc::new(source)),
+        exhausted => ConnectionError::Exhausted(exhausted.to_string()),
+    })
+}
+
+/// Registers the connection with this core's runtime.
+fn stream(accepted: Accepted) -> Result<TcpStream, ConnectionError> {
+    TcpStream::from_std(accepted.stream).map_err(ConnectionError::client)
+}

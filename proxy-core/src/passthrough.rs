@@ -1,0 +1,46 @@
+//! Passthrough: one plaintext connection to the pod, top to bottom. The same as a tunnel, without an identity; refusing
+//! is closing.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use crate::dial;
+use crate::error::ConnectionError;
+use crate::listen::Accepted;
+use crate::pod::Core;
+use crate::policy::{Permit, Question, decide};
+use crate::relay;
+use crate::report::{Direction, Ongoing, Relayed};
+
+/// Serves one accepted connection and reports it.
+pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
+    let mut ongoing = Ongoing::begin(Direction::Plaintext, &core.pod.name, accepted.client);
+    let relayed = forward(&core, accepted, &mut ongoing).await;
+    ongoing.end(relayed, core.pod.observer.as_ref());
+}
+
+async fn forward(core: &Core, accepted: Accepted, ongoing: &mut Ongoing) -> Result<Relayed, ConnectionError> {
+    let permit = admit(core, &accepted, ongoing)?;
+    let client = accepted.client;
+    let application = dial::application(&core.pod, &permit, client).await.map_err(ConnectionError::dial)?;
+    let stream = TcpStream::from_std(accepted.stream).map_err(ConnectionError::client)?;
+    Ok(relay::direct(stream, application, &core.cut).await)
+}
+
+/// Everything that is asked before the application hears of the connection.
+fn admit(core: &Core, accepted: &Accepted, ongoing: &mut Ongoing) -> Result<Permit, ConnectionError> {
+    let pod = &core.pod;
+    let destination = accepted.original_destination(pod.config.ports).ok_or(ConnectionError::NotCaptured)?;
+    ongoing.report.destination = Some(destination.socket_addr());
+    let snapshot = pod.facts.load();
+    let workload = snapshot.workload_named(&pod.name).ok_or(ConnectionError::UnknownPod)?;
+    // What a pod that routes for others forwards is captured too, but it is not for its application.
+    let is_pods_own = workload.addresses.contains(&destination.ip())
+        || accepted.local().is_some_and(|local| local.ip() == destination.ip());
+    if !is_pods_own || pod.config.ports.contains(destination.port()) {
+        return Err(ConnectionError::NotOurs { target: destination.to_string() });
+    }
+    let question = Question { client: accepted.client, peer: None, destination: destination.socket_addr() };
+    decide(&snapshot, workload, &question).map_err(ConnectionError::Denied)
+}

@@ -1,0 +1,157 @@
+//! Policy: may this client reach this destination? Only this module makes a [`Permit`], and dialling an application
+//! takes one, so a forgotten check does not compile.
+//!
+//! The semantics are Istio's layer-4 authorization:
+//!
+//! ```text
+//!   a DENY policy matches          -> denied
+//!   no ALLOW policy applies        -> permitted
+//!   an ALLOW policy matches        -> permitted
+//!   otherwise                      -> denied
+//! ```
+//!
+//! A policy that a workload names but that is not known denies: what it would have said cannot be guessed.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use identity::SpiffeId;
+
+use crate::address::ClientAddr;
+use crate::workload::{Snapshot, Workload};
+
+mod condition;
+#[cfg(test)]
+mod tests;
+
+pub use condition::{Clause, Condition, Rule, ServiceAccountName, StringMatch};
+
+/// What is known about a connection when it is decided on.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The TCP peer.
+    pub client: ClientAddr,
+    /// The identity that it proved; `None` for plaintext.
+    pub peer: Option<&'a SpiffeId>,
+    /// The pod's address and the application's port.
+    pub destination: SocketAddr,
+}
+
+/// The right to dial one destination, once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Permit {
+    destination: SocketAddr,
+}
+
+impl Permit {
+    /// Where the permit leads.
+    #[must_use]
+    pub fn destination(&self) -> SocketAddr {
+        self.destination
+    }
+}
+
+/// Why a connection is not permitted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// A DENY policy matched.
+    #[error("denied by policy {policy}")]
+    By {
+        /// `namespace/name` of the policy.
+        policy: String,
+    },
+    /// ALLOW policies apply and none of them matched.
+    #[error("no policy allows it")]
+    NoneAllows,
+    /// The workload is selected by a policy that the snapshot does not have.
+    #[error("policy {policy} is named but not known")]
+    Unknown {
+        /// `namespace/name` of the policy.
+        policy: String,
+    },
+}
+
+/// Decides on `question` for connections to `workload`.
+///
+/// # Errors
+/// [`Denied`] says which policy, or which lack of one, is the reason.
+pub fn decide(snapshot: &Snapshot, workload: &Workload, question: &Question<'_>) -> Result<Permit, Denied> {
+    if let Some(policy) = snapshot.missing_policy(workload) {
+        return Err(Denied::Unknown { policy: policy.to_owned() });
+    }
+    let in_force = || snapshot.policies_for(workload).filter(|policy| policy.mode == Mode::Enforced);
+    if let Some(policy) = in_force().find(|p| p.action == Action::Deny && p.matches(question)) {
+        return Err(Denied::By { policy: policy.to_string() });
+    }
+    let mut allows = in_force().filter(|p| p.action == Action::Allow).peekable();
+    if allows.peek().is_some() && !allows.any(|policy| policy.matches(question)) {
+        return Err(Denied::NoneAllows);
+    }
+    Ok(Permit { destination: question.destination })
+}
+
+/// Whom a policy is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scope {
+    /// Every workload of the mesh.
+    Global,
+    /// Every workload of the policy's namespace.
+    Namespace,
+    /// The workloads that name it.
+    WorkloadSelector,
+}
+
+/// What a matching policy says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// Permit; and deny what no ALLOW policy matches.
+    Allow,
+    /// Deny, before any ALLOW.
+    Deny,
+}
+
+/// Whether a policy counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// It counts.
+    Enforced,
+    /// It is kept but decides nothing.
+    DryRun,
+}
+
+/// One authorization policy.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its namespace; for a global one, that of the mesh's root.
+    pub namespace: String,
+    /// Its name, unique in the namespace.
+    pub name: String,
+    /// Whom it is about.
+    pub scope: Scope,
+    /// What it says.
+    pub action: Action,
+    /// Whether it counts.
+    pub mode: Mode,
+    /// It matches when any of these does; an empty list never matches.
+    pub rules: Vec<Rule>,
+}
+
+impl Policy {
+    pub(crate) fn is_named(&self, full_name: &str) -> bool {
+        full_name.split_once('/') == Some((self.namespace.as_str(), self.name.as_str()))
+    }
+
+    fn matches(&self, question: &Question<'_>) -> bool {
+        self.rules.iter().any(|rule| rule.matches(question))
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

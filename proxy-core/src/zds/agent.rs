@@ -1,0 +1,137 @@
+//! The agent's side of ZDS: listens for proxies and hands them pods. Minimal: one request, one answer, with a time limit.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
+
+use super::message::{Hello, MessageError, Request, Response, Uid};
+use super::packet::{self, PacketError};
+use crate::workload::PodName;
+
+/// Longest wait for a hello or an answer (5 s, istio-cni's).
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// Listens for proxies at a socket path.
+#[derive(Debug)]
+pub struct Listener {
+    listener: UnixSeqpacketListener,
+}
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The proxy refuses, and says why. The connection goes on.
+    #[error("the proxy refuses: {0}")]
+    Refused(String),
+    /// The request could not be sent.
+    #[error("sending to the proxy")]
+    Send(#[source] io::Error),
+    /// The answer could not be read.
+    #[error("reading from the proxy")]
+    Packet(#[source] PacketError),
+    /// The answer is no answer.
+    #[error("the proxy's message")]
+    Message(#[source] MessageError),
+    /// The proxy has closed the connection.
+    #[error("the proxy has closed the connection")]
+    Closed,
+    /// No answer came in time. A late one would be taken for the next request's, so the connection must not be used on.
+    #[error("no answer within {}s", ANSWER_LIMIT.as_secs())]
+    TimedOut,
+}
+
+impl Listener {
+    /// Listens at `path`. A socket that is there already, from an agent that is gone, is the caller's to remove.
+    ///
+    /// # Errors
+    /// When the path cannot be bound.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        Ok(Self { listener: UnixSeqpacketListener::bind(path)? })
+    }
+
+    /// The next proxy that connects and says hello.
+    ///
+    /// # Errors
+    /// [`RequestError`] of the accept or of that proxy's hello; the listener goes on.
+    pub async fn accept(&mut self) -> Result<Connection, RequestError> {
+        let socket = self.listener.accept().await.map_err(RequestError::Send)?;
+        let mut connection = Connection { socket: Some(socket) };
+        let hello = connection.receive().await?;
+        Hello::decode(&hello).map_err(RequestError::Message)?;
+        Ok(connection)
+    }
+}
+
+/// A proxy that has said hello. After any error but [`RequestError::Refused`] it answers [`RequestError::Closed`].
+#[derive(Debug)]
+pub struct Connection {
+    socket: Option<UnixSeqpacket>,
+}
+
+impl Connection {
+    /// Has the proxy serve a pod in `namespace`.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn add(&mut self, uid: &str, name: &PodName, namespace: impl AsFd) -> Result<(), RequestError> {
+        let request = Request::Add { uid: Uid::from(uid), name: name.clone() };
+        self.ask(&request, Some(namespace.as_fd())).await
+    }
+
+    /// Has the proxy keep a pod that it serves from before. Until [`snapshot_sent`](Self::snapshot_sent) only.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn keep(&mut self, uid: &str) -> Result<(), RequestError> {
+        self.ask(&Request::Keep { uid: Uid::from(uid) }, None).await
+    }
+
+    /// Has the proxy stop serving a pod.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn delete(&mut self, uid: &str) -> Result<(), RequestError> {
+        self.ask(&Request::Del { uid: Uid::from(uid) }, None).await
+    }
+
+    /// Says that all pods have been named: the proxy stops serving others.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn snapshot_sent(&mut self) -> Result<(), RequestError> {
+        self.ask(&Request::SnapshotSent, None).await
+    }
+
+    async fn ask(
+        &mut self,
+        request: &Request,
+        descriptor: Option<std::os::fd::BorrowedFd<'_>>,
+    ) -> Result<(), RequestError> {
+        // Taken out, so that an error or a dropped future leaves no connection that is out of step.
+        let socket = self.socket.take().ok_or(RequestError::Closed)?;
+        packet::send(&socket, &request.encode(), descriptor).await.map_err(RequestError::Send)?;
+        self.socket = Some(socket);
+        let bytes = self.receive().await?;
+        match Response::decode(&bytes) {
+            Ok(Response::Ack) => Ok(()),
+            Ok(Response::Nack(reason)) => Err(RequestError::Refused(reason)),
+            Err(error) => {
+                self.socket = None;
+                Err(RequestError::Message(error))
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Vec<u8>, RequestError> {
+        let socket = self.socket.take().ok_or(RequestError::Closed)?;
+        let received = timeout(ANSWER_LIMIT, packet::receive(&socket)).await.map_err(|_| RequestError::TimedOut)?;
+        let packet = received.map_err(RequestError::Packet)?.ok_or(RequestError::Closed)?;
+        self.socket = Some(socket);
+        Ok(packet.bytes)
+    }
+}

@@ -1,0 +1,25 @@
+//! ZDS: how a node agent hands pods to the proxy, wire-compatible with Istio's (version 1).
+//!
+//! ```text
+//!   proxy (connects)                       agent (listens)
+//!     | Hello{V1} ---------------------------> |
+//!     | <-------- Add(uid, name) + netns fd    |  one for each pod
+//!     | Ack / Nack --------------------------> |
+//!     | <-------- Keep(uid)                    |  a pod whose namespace the agent lost
+//!     | Ack ---------------------------------> |
+//!     | <-------- SnapshotSent                 |  pods not named by now are stopped
+//!     | Ack ---------------------------------> |
+//!     | <-------- Add + fd, Del ...            |  as pods come and go
+//! ```
+//!
+//! One request, one answer, in order. A lost connection changes nothing for running pods; the next one's snapshot says
+//! which of them are still wanted.
+
+pub mod agent;
+mod message;
+mod packet;
+pub mod proxy;
+mod session;
+
+pub use message::{Hello, MAX_MESSAGE, MessageError, Request, Response, Uid};
+pub use packet::PacketError;

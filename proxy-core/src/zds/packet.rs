@@ -1,0 +1,73 @@
+//! Packets: ZDS messages over a `SOCK_SEQPACKET` socket, with at most one descriptor each.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use tokio_seqpacket::UnixSeqpacket;
+use tokio_seqpacket::ancillary::{AncillaryMessageWriter, OwnedAncillaryMessage};
+
+use super::message::MAX_MESSAGE;
+
+/// One packet as it came.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub(super) bytes: Vec<u8>,
+    pub(super) descriptor: Option<OwnedFd>,
+}
+
+/// Why no packet could be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacketError {
+    /// The socket failed.
+    #[error("reading the socket")]
+    Socket(#[source] io::Error),
+    /// The message is longer than the protocol allows.
+    #[error("a message of more than {MAX_MESSAGE} bytes")]
+    TooLong,
+    /// More than one descriptor came with it; all were closed.
+    #[error("more than one descriptor with a message")]
+    TooManyDescriptors,
+}
+
+/// Room for control data: one descriptor needs 24 bytes. What does not fit the kernel closes, and says so.
+const CONTROL: usize = 128;
+
+/// The next packet; `None` when the peer has closed. Cancel safe: a packet is taken whole or not at all.
+pub(super) async fn receive(socket: &UnixSeqpacket) -> Result<Option<Packet>, PacketError> {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut control = [0; CONTROL];
+    let mut data = [io::IoSliceMut::new(&mut bytes)];
+    let received = socket.recv_vectored_with_ancillary(&mut data, &mut control).await;
+    let (info, ancillary) = received.map_err(PacketError::Socket)?;
+    // Taken first, so that whatever is wrong with the packet, its descriptors are owned here and closed.
+    let mut descriptors: Vec<OwnedFd> = Vec::new();
+    for message in ancillary.into_messages() {
+        if let OwnedAncillaryMessage::FileDescriptors(fds) = message {
+            descriptors.extend(fds);
+        }
+    }
+    if info.ancillary_truncated() || descriptors.len() > 1 {
+        return Err(PacketError::TooManyDescriptors);
+    }
+    if info.truncated() {
+        return Err(PacketError::TooLong);
+    }
+    // A zero-length packet cannot be told from the end of the stream, and no message of the protocol is empty.
+    if info.bytes_read() == 0 {
+        return Ok(None);
+    }
+    bytes.truncate(info.bytes_read());
+    Ok(Some(Packet { bytes, descriptor: descriptors.pop() }))
+}
+
+/// Sends one message, with a descriptor if there is one.
+pub(super) async fn send(socket: &UnixSeqpacket, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut control = [0; CONTROL];
+    let mut ancillary = AncillaryMessageWriter::new(&mut control);
+    if let Some(descriptor) = &descriptor {
+        let added = ancillary.add_fds([descriptor]);
+        added.map_err(|_| io::Error::other("no room for a descriptor"))?;
+    }
+    socket.send_vectored_with_ancillary(&[io::IoSlice::new(bytes)], &mut ancillary).await.map(|_| ())
+}
