@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, 
 
 use libc::{c_int, c_long, socklen_t};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::ioctl::ioctl_num_type;
 use socket2::{Domain, Socket, Type};
 
 /// A descriptor for a process, closed on exec: [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html).
@@ -22,9 +23,9 @@ pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 /// [ioctl_pidfd(2)](https://man7.org/linux/man-pages/man2/PIDFD_GET_NET_NAMESPACE.2const.html), Linux 6.11.
 pub(crate) fn pidfd_network_namespace(process: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // _IO(PIDFS_IOCTL_MAGIC, 4) in linux/pidfd.h.
-    const PIDFD_GET_NET_NAMESPACE: u64 = nix::request_code_none!(0xff, 4);
+    const PIDFD_GET_NET_NAMESPACE: ioctl_num_type = nix::request_code_none!(0xff, 4);
     // SAFETY: this request takes no argument that points anywhere (it must be zero).
-    let descriptor = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_NET_NAMESPACE as _, 0) };
+    let descriptor = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_NET_NAMESPACE, 0) };
     // SAFETY: a non-negative result is a new descriptor that nothing else owns.
     unsafe { owned(c_long::from(descriptor)) }
 }
@@ -41,9 +42,9 @@ pub(crate) fn has_ended(process: BorrowedFd<'_>) -> io::Result<bool> {
 /// The descriptor must be one of the namespace file system: elsewhere the number may mean something else.
 pub(crate) fn namespace_kind(namespace: BorrowedFd<'_>) -> io::Result<c_int> {
     // _IO(NSIO, 3) in linux/nsfs.h.
-    const NS_GET_NSTYPE: u64 = nix::request_code_none!(0xb7, 3);
+    const NS_GET_NSTYPE: ioctl_num_type = nix::request_code_none!(0xb7, 3);
     // SAFETY: this request takes no argument.
-    let kind = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE as _) };
+    let kind = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_NSTYPE) };
     if kind < 0 { Err(io::Error::last_os_error()) } else { Ok(kind) }
 }
 
