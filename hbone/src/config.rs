@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::keepalive::KeepAlivePolicy;
+use crate::tunnel::FRAME_PAYLOAD;
 
 /// How both ends of a connection behave. The default interoperates with Istio's ztunnel and needs no change to work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Default for Config {
             max_frame_size: 1 << 20,
             max_concurrent_streams: 200,
             max_header_list_size: 16 << 10,
-            max_send_buffer_size: 256 << 10,
+            max_send_buffer_size: 4 * FRAME_PAYLOAD,
             handshake_timeout: Duration::from_secs(10),
             open_timeout: Duration::from_secs(15),
             keepalive: Some(KeepAlivePolicy::default()),
@@ -54,7 +55,7 @@ impl Config {
     }
 
     /// The largest frame that a peer may send us, in bytes. Default 1 MiB, so that the peer decides; we ourselves
-    /// send at most [`FRAME_PAYLOAD`](crate::FRAME_PAYLOAD). Cost: a chunk of this size per stream is held beside
+    /// send at most [`FRAME_PAYLOAD`]. Cost: a chunk of this size per stream is held beside
     /// the window.
     pub fn with_max_frame_size(mut self, bytes: u32) -> Result<Self, ConfigError> {
         self.max_frame_size = checked(bytes, Setting::MaxFrameSize)?;
@@ -75,8 +76,9 @@ impl Config {
         self
     }
 
-    /// Bytes that wait on one stream for the connection to write them. Default 256 KiB, four frames: enough to keep
-    /// the connection busy while the next are read. Cost: memory for each stream whose peer stalls.
+    /// Bytes that wait on one stream for the connection to write them. Default four times
+    /// [`FRAME_PAYLOAD`], just under 256 KiB: enough to keep the connection busy while the next are read, and a whole
+    /// number of frames, so that a full buffer does not cut them up. Cost: memory for each stream whose peer stalls.
     pub fn with_max_send_buffer_size(mut self, bytes: u32) -> Result<Self, ConfigError> {
         let bytes = checked(bytes, Setting::MaxSendBufferSize)?;
         self.max_send_buffer_size = usize::try_from(bytes).unwrap_or(usize::MAX);

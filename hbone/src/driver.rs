@@ -14,7 +14,7 @@ use crate::heartbeat::{Beat, Heartbeat, Listened};
 ///
 /// Spawn it, or poll it beside your own work: without it nothing moves. It ends
 ///
-/// * in order, when the peer has closed, or when every [`Client`](crate::Client) and every tunnel is gone;
+/// * in order, when the peer has closed, if also with tunnels open, or when every [`Client`](crate::Client) and every tunnel is gone;
 /// * with an error, when the stream beneath failed, a side broke the protocol, or the peer fell silent.
 ///
 /// When it ends or is dropped, tunnels that still run fail with
@@ -58,7 +58,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ConnectionError>> {
         loop {
             if let Poll::Ready(end) = Pin::new(&mut self.connection).poll(cx) {
-                return Poll::Ready(end.map_err(|source| ConnectionError::Http2 { source }));
+                return Poll::Ready(end.or_else(ConnectionError::of_end));
             }
             match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
                 None | Some(Poll::Pending) => return Poll::Pending,

@@ -44,6 +44,15 @@ pub enum ConnectionError {
     },
 }
 
+impl ConnectionError {
+    /// What an end that h2 reports as an error is to our caller: nothing, if the peer merely closed.
+    pub(crate) fn of_end(source: h2::Error) -> Result<(), Self> {
+        // A close noticed by a read is an end in order for h2; noticed by a write it is the same close.
+        let closed = source.get_io().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+        if closed { Ok(()) } else { Err(Self::Http2 { source }) }
+    }
+}
+
 /// Why there is no tunnel.
 #[derive(Debug, Error)]
 #[non_exhaustive]

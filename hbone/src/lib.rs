@@ -1,7 +1,8 @@
 //! Carry byte streams through HTTP/2 CONNECT tunnels, over any encrypted stream you give it.
 //!
 //! This is the transport that Istio's ambient mesh calls HBONE, and it interoperates with it. Bring a stream (TLS over
-//! TCP, a [`Tunnel`], an in-memory pipe): this crate neither dials, nor encrypts, nor spawns.
+//! TCP, a [`Tunnel`], an in-memory pipe): this crate neither dials, nor encrypts, nor spawns. It keeps time with tokio,
+//! whose runtime must have its clock enabled.
 //!
 //! # The one rule
 //!

@@ -101,7 +101,7 @@ where
         dial: F,
     ) -> Result<Pooled, PoolError<E>>
     where
-        F: FnOnce() -> Fut + Send,
+        F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Client, E>> + Send + 'static,
     {
         if let Some(lease) = self.inner.join(key, Wanted::Any) {

@@ -52,7 +52,8 @@ struct Running<T: AsyncRead + AsyncWrite + Unpin> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
-    /// The next request; `None` when the connection has ended in order. Cancel safe.
+    /// The next request; `None` when the connection has ended in order, or the peer has closed. Cancel
+    /// safe.
     ///
     /// # Errors
     ///
@@ -88,11 +89,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Arrival, ConnectionError>>> {
         loop {
             if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
-                let arrival = accepted.map(|accepted| match accepted {
-                    Ok((request, respond)) => Ok(Arrival::new(request, respond)),
-                    Err(source) => Err(ConnectionError::Http2 { source }),
+                return Poll::Ready(match accepted {
+                    None => None,
+                    Some(Ok((request, respond))) => Some(Ok(Arrival::new(request, respond))),
+                    Some(Err(source)) => ConnectionError::of_end(source).err().map(Err),
                 });
-                return Poll::Ready(arrival);
             }
             match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
                 None | Some(Poll::Pending) => return Poll::Pending,

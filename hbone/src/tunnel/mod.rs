@@ -32,7 +32,8 @@ type Hold = Arc<dyn Any + Send + Sync>;
 ///
 /// It reads and writes as any stream does, with one copy each way; [`into_split`](Self::into_split) gives the halves
 /// that pass [`Bytes`](bytes::Bytes) without a copy. What is written is moved by the connection's driver, so flushing has nothing
-/// to wait for. Dropping it before both sides have finished resets the stream: a peer never takes a cut for an end.
+/// to wait for. Dropping it before both sides have finished resets the stream, which may also drop what is
+/// still queued: a peer never takes a cut for an end.
 pub struct Tunnel {
     recv: RecvHalf,
     send: SendHalf,

@@ -1,0 +1,151 @@
+//! Back-pressure: what one reader does not take, its writer cannot send, and nobody else pays.
+
+use bytes::Bytes;
+use inpod_hbone::{Config, FRAME_PAYLOAD, RecvHalf, SendHalf};
+
+use crate::pair::{Pair, read_all, settled};
+
+const STREAM: usize = 256 * 1024;
+const CONNECTION: usize = 4 * STREAM;
+const BUFFER: usize = 128 * 1024;
+
+fn small() -> Config {
+    Config::default()
+        .with_stream_window(u32::try_from(STREAM).unwrap())
+        .and_then(|config| config.with_connection_window(u32::try_from(CONNECTION).unwrap()))
+        .and_then(|config| config.with_max_send_buffer_size(u32::try_from(BUFFER).unwrap()))
+        .unwrap()
+}
+
+/// Sends until nothing more is taken, and says how much was.
+async fn fill(send: &mut SendHalf) -> usize {
+    let mut sent = 0;
+    while let Some(room) = settled(send.capacity(FRAME_PAYLOAD)).await {
+        let room = room.unwrap();
+        assert!((1..=FRAME_PAYLOAD).contains(&room));
+        send.send(Bytes::from(vec![7; room])).unwrap();
+        sent += room;
+    }
+    sent
+}
+
+async fn one(pair: &mut Pair) -> (SendHalf, RecvHalf, impl Sized + use<>) {
+    let (near, far) = pair.open().await;
+    let ((near_recv, near_send), (far_recv, far_send)) = (near.into_split(), far.into_split());
+    (near_send, far_recv, (near_recv, far_send))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_stops_stops_its_writer_within_the_window() {
+    let mut pair = Pair::with(&small()).await;
+    let (mut send, mut recv, _rest) = one(&mut pair).await;
+    // h2 grants what fits both the window and the buffer, so what waits locally is part of the window.
+    let sent = fill(&mut send).await;
+    assert_eq!(sent, STREAM);
+
+    // Everything that was sent is read, then the writer goes on.
+    let mut read = 0;
+    while let Some(chunk) = settled(recv.data()).await {
+        read += chunk.unwrap().unwrap().len();
+    }
+    assert_eq!(read, sent);
+    assert!(fill(&mut send).await > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_one_chunk_is_out_beyond_the_window() {
+    let mut pair = Pair::with(&small()).await;
+    let (mut send, mut recv, _rest) = one(&mut pair).await;
+    let filled = fill(&mut send).await;
+    let held = recv.data().await.unwrap().unwrap();
+    assert_eq!(fill(&mut send).await, 0, "a chunk in the reader's hand has not left the window");
+    let mut chunks = vec![held];
+    // Half a window goes back before HTTP/2 tells the peer.
+    while chunks.iter().map(Bytes::len).sum::<usize>() < filled {
+        chunks.push(recv.data().await.unwrap().unwrap());
+    }
+    assert!(fill(&mut send).await > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stalled_streams_do_not_stop_the_others() {
+    let mut pair = Pair::with(&small()).await;
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        let mut stream = one(&mut pair).await;
+        fill(&mut stream.0).await;
+        stalled.push(stream);
+    }
+    let (mut send, mut recv, _rest) = one(&mut pair).await;
+    let write = async {
+        send.send_all(Bytes::from(vec![7; 10 * CONNECTION])).await.unwrap();
+        send.finish().unwrap();
+    };
+    let both = async { tokio::join!(read_all(&mut recv), write).0.unwrap().len() };
+    assert_eq!(settled(both).await, Some(10 * CONNECTION));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_windows_let_three_streams_stall() {
+    let mut pair = Pair::new().await;
+    let mut stalled = Vec::new();
+    for _ in 0..3 {
+        let mut stream = one(&mut pair).await;
+        assert!(fill(&mut stream.0).await == 4 << 20);
+        stalled.push(stream);
+    }
+    let (mut send, mut recv, _rest) = one(&mut pair).await;
+    send.send_all(Bytes::from_static(b"through")).await.unwrap();
+    assert_eq!(settled(recv.data()).await.unwrap().unwrap().unwrap(), "through");
+}
+
+#[tokio::test(start_paused = true)]
+async fn unread_data_of_tunnels_that_are_gone_is_given_back() {
+    let mut pair = Pair::with(&small()).await;
+    for round in 0..40 {
+        let (mut send, mut recv, rest) = one(&mut pair).await;
+        assert!(fill(&mut send).await > 0, "round {round}");
+        let held = recv.data().await.unwrap().unwrap();
+        match round % 3 {
+            0 => drop((recv, send, rest)),
+            1 => drop((send, recv, rest)),
+            _ => drop((rest, recv, send)),
+        }
+        drop(held);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_for_a_dropped_reader_is_given_back() {
+    let mut pair = Pair::with(&small()).await;
+    let (mut into_the_void, recv, _rest) = one(&mut pair).await;
+    into_the_void.send_all(Bytes::from(vec![7; FRAME_PAYLOAD])).await.unwrap();
+    drop(recv);
+    // Its stream's own window is not opened again, but the connection's is.
+    fill(&mut into_the_void).await;
+    let (mut send, mut recv, _rest) = one(&mut pair).await;
+    let write = async { send.send_all(Bytes::from(vec![7; 4 * CONNECTION])).await.unwrap() };
+    let read = async {
+        let mut read = 0;
+        while read < 4 * CONNECTION {
+            read += recv.data().await.unwrap().unwrap().len();
+        }
+    };
+    settled(async { tokio::join!(write, read) }).await.expect("the connection moves");
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_asked_for_before_it_is_used() {
+    let mut pair = Pair::with(&small()).await;
+    let (mut send, mut recv, _rest) = one(&mut pair).await;
+    let refused = send.send(Bytes::from_static(b"unasked")).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    assert_eq!(send.capacity(0).await.unwrap(), 0);
+    assert_eq!(send.capacity(3).await.unwrap(), 3);
+    assert!(send.send(Bytes::from_static(b"four")).is_err());
+    send.send(Bytes::from_static(b"on")).unwrap();
+    send.send(Bytes::from_static(b"e")).unwrap();
+    assert!(send.send(Bytes::from_static(b"!")).is_err());
+    send.finish().unwrap();
+    assert_eq!(read_all(&mut recv).await.unwrap(), b"one");
+}

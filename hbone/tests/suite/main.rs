@@ -1,0 +1,20 @@
+//! Conversations between both ends, in memory; a file for each subject. Time stands still except where nothing else
+//! can happen, so a wait that should not end is seen at once.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test that cannot go on should stop; clippy.toml exempts only the test functions themselves"
+)]
+
+mod close;
+mod connect;
+mod drain;
+mod flow_control;
+mod keepalive;
+mod pair;
+mod pool;
+mod refusal;
