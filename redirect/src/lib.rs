@@ -1,1 +1,66 @@
 //! Say which traffic to capture; get the rules, apply them, and prove that they are there.
+//!
+//! **The one rule:** be in the right network namespace. [`apply`], [`verify`] and [`remove`] act on the one that
+//! the calling thread is in, and this crate neither knows nor checks whose it is.
+//!
+//! ```text
+//!                            +--> render::nft ----> text, to show and to review
+//!   Intent --new--> Plan ----+--> apply ----------> kernel --read back--> the same? --> Applied
+//!   what       chains, rules +--> verify ---------> kernel --read back--> Same | Differs(what, and why)
+//!              and routes,   +--> remove ---------> kernel, as it was before
+//!              each with why
+//! ```
+//!
+//! The kernel is spoken to directly (nf_tables and rtnetlink): no program is run, and all rules appear in one
+//! transaction. While a plan is in place and nobody accepts what it captures, connections fail; they do not escape.
+//!
+//! ```no_run
+//! use inpod_redirect::{Intent, Plan, Verdict, apply, remove, verify};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let plan = Plan::new(&Intent::ambient()); // what Istio's ambient mode captures in a pod
+//! apply(&plan)?; // needs CAP_NET_ADMIN in this namespace
+//! assert_eq!(verify(&plan)?, Verdict::Same);
+//! remove(&plan)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! There are no cargo features.
+
+#![forbid(unsafe_code)]
+
+mod apply;
+mod chain;
+mod compare;
+mod error;
+mod family;
+mod found;
+mod intent;
+mod interface;
+mod mark;
+mod netlink;
+mod piece;
+mod plan;
+mod port;
+pub mod render;
+mod routing;
+mod rule;
+mod undo;
+
+pub use apply::{Applied, apply, remove, verify};
+pub use chain::{Attachment, Chain, ChainKind, Hook, Policy};
+pub use compare::{Difference, Verdict};
+pub use error::{ApplyError, KernelError, RemoveError, VerifyError};
+pub use family::Family;
+pub use found::Ipv6;
+pub use intent::{
+    DnsCapture, Families, Inbound, Intent, IntentError, PortRole, Ports, ProbeAddressError, ProbeAddresses,
+};
+pub use interface::{InterfaceName, InterfaceNameError};
+pub use mark::{Mark, MarkError, Marks, MarksError};
+pub use piece::Piece;
+pub use plan::{Plan, TABLE};
+pub use port::{Port, PortError};
+pub use routing::{PolicyRule, ReplyRouting, ReplyRoutingError, Route};
+pub use rule::{Action, Match, Protocol, Rule, Test};

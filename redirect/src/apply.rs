@@ -1,0 +1,166 @@
+//! Apply, verify and remove: the thin shell that acts on the namespace of the calling thread.
+
+use crate::compare::{Difference, Verdict, compare, compare_routing};
+use crate::error::{ApplyError, KernelError, RemoveError, VerifyError};
+use crate::family::Family;
+use crate::found::{Found, FoundRouting, Ipv6, Loopback};
+use crate::netlink::{NfTables, Rejected, Routing};
+use crate::piece::Piece;
+use crate::plan::Plan;
+use crate::undo::{self, Undo};
+
+/// What [`apply`] has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Applied {
+    /// Whether IPv6 replies find the proxy here. Where they do not, IPv6 connections that a plan captures fail;
+    /// they do not escape.
+    pub ipv6: Ipv6,
+}
+
+/// Puts a plan into the network namespace that the calling thread is in, and proves that it is there.
+///
+/// First routing, then all rules in one transaction that replaces what an earlier plan has left: no packet sees a
+/// part of it, and connections captured before stay captured. Then everything is read back and compared. Applying
+/// the same plan again changes nothing but counters, and heals what was tampered with.
+///
+/// The calling thread needs `CAP_NET_ADMIN` in the user namespace that owns the network namespace. The proxy's
+/// listeners should be open before: from the moment of applying, connections that nobody accepts fail.
+///
+/// # Errors
+/// See [`ApplyError`]: when the kernel does not take the plan, nothing of it stays.
+pub fn apply(plan: &Plan) -> Result<Applied, ApplyError> {
+    let mut kernel = Kernel::open().map_err(ApplyError::Look)?;
+    if !kernel.loopback.up {
+        return Err(ApplyError::LoopbackDown);
+    }
+    let before = kernel.find_routing(plan).map_err(ApplyError::Look)?;
+    let mut added = Vec::new();
+    let outcome = kernel.add_routing(plan, &before, &mut added).and_then(|()| kernel.tables.replace(plan));
+    if let Err(Rejected { piece, source }) = outcome {
+        return Err(kernel.take_back(added, ApplyError::Rejected { piece: Box::new(piece), source }));
+    }
+    kernel.delete_stale_routing(plan, &before);
+    match compare(plan, &kernel.find(plan).map_err(ApplyError::Unproven)?) {
+        Verdict::Same => Ok(Applied { ipv6: kernel.loopback.ipv6 }),
+        Verdict::Differs(differences) => Err(ApplyError::NotAsPlanned(differences)),
+    }
+}
+
+/// Tells whether a plan is in place, whole and alone, in the network namespace that the calling thread is in.
+/// Changes nothing.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn verify(plan: &Plan) -> Result<Verdict, VerifyError> {
+    let found = Kernel::open()?.find(plan)?;
+    Ok(compare(plan, &found))
+}
+
+/// Takes a plan out of the network namespace that the calling thread is in. What is already gone is passed over;
+/// what the plan did not put there stays.
+///
+/// # Errors
+/// When the kernel does not let go of something.
+pub fn remove(plan: &Plan) -> Result<(), RemoveError> {
+    let mut kernel = Kernel::open().map_err(RemoveError::Look)?;
+    undo::steps(plan).into_iter().try_for_each(|step| {
+        let refused = |Rejected { piece, source }| RemoveError::Refused { piece: Box::new(piece), source };
+        kernel.undo(step).map_err(refused)
+    })
+}
+
+/// The two conversations with the kernel, and what is true of the namespace throughout.
+struct Kernel {
+    tables: NfTables,
+    routing: Routing,
+    loopback: Loopback,
+}
+
+impl Kernel {
+    fn open() -> Result<Self, KernelError> {
+        let mut routing = Routing::open()?;
+        Ok(Self { loopback: routing.loopback()?, tables: NfTables::open()?, routing })
+    }
+
+    fn find(&mut self, plan: &Plan) -> Result<Found, KernelError> {
+        Ok(Found { table: self.tables.table()?, routing: self.find_routing(plan)? })
+    }
+
+    /// What there is of routing in the plan's table, for both families: a plan for IPv4 may follow one for both.
+    fn find_routing(&mut self, plan: &Plan) -> Result<FoundRouting, KernelError> {
+        let mut found = FoundRouting { ipv6: self.loopback.ipv6, ..FoundRouting::default() };
+        for family in [Family::V4, Family::V6] {
+            if found.ipv6.has_policy_rules(family) {
+                let table = plan.routing_table();
+                found.policy_rules.extend(self.routing.policy_rules(family, table)?);
+                found.routes.extend(self.routing.routes(family, table, self.loopback.index)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds what is missing of routing, and notes what it has added.
+    fn add_routing(
+        &mut self,
+        plan: &Plan,
+        before: &FoundRouting,
+        added: &mut Vec<Undo>,
+    ) -> Result<(), Rejected> {
+        for difference in compare_routing(plan, before) {
+            let (outcome, undo) = match &difference {
+                Difference::Missing(Piece::Route(route)) => {
+                    (self.routing.add_route(*route, self.loopback.index), Undo::Route(*route))
+                }
+                Difference::Missing(Piece::PolicyRule(rule)) => {
+                    (self.routing.add_policy_rule(*rule), Undo::PolicyRule(*rule))
+                }
+                _ => continue,
+            };
+            outcome.map_err(|source| rejected(undo, source))?;
+            added.push(undo);
+        }
+        Ok(())
+    }
+
+    /// Deletes what an earlier plan has left of routing. What cannot be deleted is found again on reading back.
+    fn delete_stale_routing(&mut self, plan: &Plan, before: &FoundRouting) {
+        for difference in compare_routing(plan, before) {
+            let undo = match difference {
+                Difference::Extra(Piece::Route(route)) => Undo::Route(route),
+                Difference::Extra(Piece::PolicyRule(rule)) => Undo::PolicyRule(rule),
+                _ => continue,
+            };
+            let _ = self.undo(undo);
+        }
+    }
+
+    fn take_back(&mut self, added: Vec<Undo>, failure: ApplyError) -> ApplyError {
+        let undone = added.into_iter().rev().filter_map(|step| self.undo(step).err());
+        let left: Vec<Piece> = undone.map(|rejected| rejected.piece).collect();
+        if left.is_empty() { failure } else { ApplyError::NotTakenBack { left, source: Box::new(failure) } }
+    }
+
+    fn undo(&mut self, step: Undo) -> Result<(), Rejected> {
+        match step {
+            Undo::Table => self.tables.delete(),
+            Undo::PolicyRule(rule) if !self.loopback.ipv6.has_policy_rules(rule.family) => Ok(()),
+            Undo::Route(route) if !self.loopback.ipv6.has_routes(route.family) => Ok(()),
+            Undo::PolicyRule(rule) => {
+                self.routing.delete_policy_rule(rule).map_err(|source| rejected(step, source))
+            }
+            Undo::Route(route) => {
+                self.routing.delete_route(route, self.loopback.index).map_err(|source| rejected(step, source))
+            }
+        }
+    }
+}
+
+fn rejected(step: Undo, source: KernelError) -> Rejected {
+    let piece = match step {
+        Undo::Table => Piece::Table,
+        Undo::PolicyRule(rule) => Piece::PolicyRule(rule),
+        Undo::Route(route) => Piece::Route(route),
+    };
+    Rejected { piece, source }
+}

@@ -1,0 +1,103 @@
+//! Found: what is in a namespace, as read back.
+
+use crate::chain::Attachment;
+use crate::family::Family;
+use crate::routing::{PolicyRule, Route};
+use crate::rule::Rule;
+
+/// What is in a namespace where a plan would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) table: Option<FoundTable>,
+    pub(crate) routing: FoundRouting,
+}
+
+/// What there is of routing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FoundRouting {
+    /// The rules that pick the plan's routing table.
+    pub(crate) policy_rules: Vec<FoundPolicyRule>,
+    /// The routes of that table.
+    pub(crate) routes: Vec<FoundRoute>,
+    pub(crate) ipv6: Ipv6,
+}
+
+/// Our table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FoundTable {
+    /// Whether the table is switched off (`NFT_TABLE_F_DORMANT`).
+    pub(crate) dormant: bool,
+    pub(crate) chains: Vec<FoundChain>,
+}
+
+/// A chain of our table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundChain {
+    pub(crate) name: String,
+    /// None when packets meet it nowhere, or where no plan puts a chain.
+    pub(crate) attachment: Option<Attachment>,
+    pub(crate) rules: Vec<FoundRule>,
+}
+
+/// A rule of one of our chains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FoundRule {
+    /// It says something that a plan could say.
+    Ours(Rule),
+    /// It does not.
+    Foreign { why: Option<String>, expressions: Vec<String> },
+}
+
+/// A rule that picks a routing table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundPolicyRule {
+    Ours(PolicyRule),
+    Foreign { priority: u32, table: u32 },
+}
+
+/// A route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundRoute {
+    Ours(Route),
+    Foreign { table: u32, prefix: u8 },
+}
+
+/// What the namespace's loopback interface is able to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loopback {
+    pub(crate) index: u32,
+    pub(crate) up: bool,
+    pub(crate) ipv6: Ipv6,
+}
+
+/// Whether IPv6 packets can be delivered by the namespace's loopback interface, as capture delivers them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ipv6 {
+    /// They can.
+    #[default]
+    On,
+    /// The sysctl `net.ipv6.conf.lo.disable_ipv6` is 1: rules are there, but no route can be. Captured IPv6
+    /// connections fail; they do not escape.
+    OffOnLoopback,
+    /// The kernel has no IPv6, or loopback has none (its MTU is too small): there are no packets to capture.
+    Absent,
+}
+
+impl Ipv6 {
+    /// Whether a route of this family by the loopback interface can be.
+    pub(crate) fn has_routes(self, family: Family) -> bool {
+        match (family, self) {
+            (Family::V4, _) | (Family::V6, Self::On) => true,
+            (Family::V6, Self::OffOnLoopback | Self::Absent) => false,
+        }
+    }
+
+    /// Whether a policy rule of this family can be.
+    pub(crate) fn has_policy_rules(self, family: Family) -> bool {
+        match (family, self) {
+            (Family::V4, _) | (Family::V6, Self::On | Self::OffOnLoopback) => true,
+            (Family::V6, Self::Absent) => false,
+        }
+    }
+}

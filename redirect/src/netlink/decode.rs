@@ -1,0 +1,142 @@
+//! Decode: the program of a rule as a neutral rule. The twin of `encode`.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::family::Family;
+use crate::interface::InterfaceName;
+use crate::mark::Mark;
+use crate::port::Port;
+use crate::rule::{Action, Match, Protocol, Rule, Test};
+
+use super::encode::{
+    DESTINATION_PORT, NAME_LEN, SOURCE_PORT, destination, family_byte, protocol_byte, source,
+};
+use super::step::{Field, Slot, Step};
+
+/// The rule of a program; none when it says something that a neutral rule cannot.
+pub(super) fn rule(steps: &[Step], why: impl Into<Cow<'static, str>>) -> Option<Rule> {
+    let mut matches = BTreeSet::new();
+    let mut rest = steps;
+    loop {
+        let (condition, after) = match rest {
+            [Step::Count, after @ ..] => (None, after),
+            [
+                Step::Load(field),
+                Step::Bitwise { and, xor: 0 },
+                test @ (Step::Equal(_) | Step::NotEqual(_)),
+                after @ ..,
+            ] => (Some(masked(*field, *and, test)?), after),
+            [Step::Load(field), test @ (Step::Equal(_) | Step::NotEqual(_)), after @ ..] => {
+                (Some(condition(*field, test)?), after)
+            }
+            _ => return Some(Rule::exactly(matches, action(rest)?, why)),
+        };
+        matches.extend(condition);
+        rest = after;
+    }
+}
+
+/// The condition of a value that is compared as it is.
+fn condition(field: Field, test: &Step) -> Option<Match> {
+    match field {
+        Field::Family => match test {
+            Step::Equal(bytes) => family(bytes).map(Match::Family),
+            _ => None,
+        },
+        Field::Protocol => match test {
+            Step::Equal(bytes) => protocol(bytes).map(Match::Protocol),
+            _ => None,
+        },
+        Field::IncomingInterface => compared(test, name).map(Match::Incoming),
+        Field::OutgoingInterface => compared(test, name).map(Match::Outgoing),
+        Field::PacketMark | Field::ConnectionMark => masked(field, u32::MAX, test),
+        SOURCE_PORT => compared(test, port).map(Match::SourcePort),
+        DESTINATION_PORT => compared(test, port).map(Match::DestinationPort),
+        field if is_one_of(source, field) => compared(test, address).map(Match::Source),
+        field if is_one_of(destination, field) => compared(test, address).map(Match::Destination),
+        Field::Payload { .. } => None,
+    }
+}
+
+fn compared<T>(test: &Step, parse: impl Fn(&[u8]) -> Option<T>) -> Option<Test<T>> {
+    match test {
+        Step::Equal(bytes) => parse(bytes).map(Test::Is),
+        Step::NotEqual(bytes) => parse(bytes).map(Test::IsNot),
+        _ => None,
+    }
+}
+
+fn masked(field: Field, mask: u32, test: &Step) -> Option<Match> {
+    let test = compared(test, |bytes| Mark::new(native(bytes)?, mask).ok())?;
+    match field {
+        Field::PacketMark => Some(Match::PacketMark(test)),
+        Field::ConnectionMark => Some(Match::ConnectionMark(test)),
+        _ => None,
+    }
+}
+
+/// The action of what follows the conditions. A counter may stand before it, nothing may follow it.
+fn action(steps: &[Step]) -> Option<Action> {
+    match steps {
+        [Step::Accept] => Some(Action::Accept),
+        [Step::Immediate(bytes), Step::Redirect] => port(bytes).map(Action::Redirect),
+        [Step::Immediate(bytes), Step::Store(Slot::Zone)] => {
+            bytes.as_slice().try_into().ok().map(u16::from_ne_bytes).map(Action::SetZone)
+        }
+        // How nft writes a mark whose mask is all bits.
+        [Step::Immediate(bytes), Step::Store(slot)] => set(*slot, native(bytes)?, u32::MAX),
+        [Step::Load(field), Step::Bitwise { and, xor }, Step::Store(slot)] => match (field, slot) {
+            (Field::PacketMark, Slot::PacketMark) | (Field::ConnectionMark, Slot::ConnectionMark) => {
+                set(*slot, *xor, !*and)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn set(slot: Slot, value: u32, mask: u32) -> Option<Action> {
+    let mark = Mark::new(value, mask).ok()?;
+    match slot {
+        Slot::PacketMark => Some(Action::SetPacketMark(mark)),
+        Slot::ConnectionMark => Some(Action::SetConnectionMark(mark)),
+        Slot::Zone => None,
+    }
+}
+
+fn is_one_of(place: impl Fn(Family) -> Field, field: Field) -> bool {
+    place(Family::V4) == field || place(Family::V6) == field
+}
+
+fn family(bytes: &[u8]) -> Option<Family> {
+    [Family::V4, Family::V6].into_iter().find(|family| bytes == [family_byte(*family)])
+}
+
+fn protocol(bytes: &[u8]) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| bytes == [protocol_byte(*protocol)])
+}
+
+fn name(bytes: &[u8]) -> Option<InterfaceName> {
+    if bytes.len() != NAME_LEN {
+        return None;
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
+    InterfaceName::new(text.trim_end_matches('\0')).ok()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(octets).into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
+}
+
+fn port(bytes: &[u8]) -> Option<Port> {
+    bytes.try_into().ok().map(u16::from_be_bytes).and_then(|number| Port::new(number).ok())
+}
+
+fn native(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_ne_bytes)
+}

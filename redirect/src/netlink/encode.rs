@@ -1,0 +1,126 @@
+//! Encode: a neutral rule as the program that nf_tables runs for it. The twin of `decode`.
+
+use std::net::IpAddr;
+
+use crate::family::Family;
+use crate::interface::InterfaceName;
+use crate::mark::Mark;
+use crate::port::Port;
+use crate::rule::{Action, Match, Protocol, Rule, Test};
+
+use super::step::{Base, Field, Slot, Step};
+
+/// The program of a rule: its conditions, a counter, its action.
+pub(super) fn steps(rule: &Rule) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for condition in rule.matches() {
+        steps.extend(condition_steps(condition));
+    }
+    steps.push(Step::Count);
+    steps.extend(action_steps(rule.action()));
+    steps
+}
+
+fn condition_steps(condition: &Match) -> Vec<Step> {
+    match condition {
+        Match::Family(family) => vec![Step::Load(Field::Family), Step::Equal(vec![family_byte(*family)])],
+        Match::Incoming(test) => vec![Step::Load(Field::IncomingInterface), compare(test, name_bytes)],
+        Match::Outgoing(test) => vec![Step::Load(Field::OutgoingInterface), compare(test, name_bytes)],
+        Match::Protocol(protocol) => {
+            vec![Step::Load(Field::Protocol), Step::Equal(vec![protocol_byte(*protocol)])]
+        }
+        Match::Source(test) => {
+            vec![Step::Load(source(Family::of(*test.value()))), compare(test, address_bytes)]
+        }
+        Match::Destination(test) => {
+            vec![Step::Load(destination(Family::of(*test.value()))), compare(test, address_bytes)]
+        }
+        Match::SourcePort(test) => vec![Step::Load(SOURCE_PORT), compare(test, port_bytes)],
+        Match::DestinationPort(test) => vec![Step::Load(DESTINATION_PORT), compare(test, port_bytes)],
+        Match::PacketMark(test) => masked(Field::PacketMark, test),
+        Match::ConnectionMark(test) => masked(Field::ConnectionMark, test),
+    }
+}
+
+fn compare<T>(test: &Test<T>, bytes: impl Fn(&T) -> Vec<u8>) -> Step {
+    match test {
+        Test::Is(value) => Step::Equal(bytes(value)),
+        Test::IsNot(value) => Step::NotEqual(bytes(value)),
+    }
+}
+
+fn masked(field: Field, test: &Test<Mark>) -> Vec<Step> {
+    let under_mask = Step::Bitwise { and: test.value().mask(), xor: 0 };
+    vec![Step::Load(field), under_mask, compare(test, |mark| mark.value().to_ne_bytes().into())]
+}
+
+fn action_steps(action: Action) -> Vec<Step> {
+    match action {
+        Action::Accept => vec![Step::Accept],
+        Action::Redirect(port) => vec![Step::Immediate(port_bytes(&port)), Step::Redirect],
+        Action::SetPacketMark(mark) => set(Field::PacketMark, Slot::PacketMark, mark),
+        Action::SetConnectionMark(mark) => set(Field::ConnectionMark, Slot::ConnectionMark, mark),
+        Action::SetZone(zone) => vec![Step::Immediate(zone.to_ne_bytes().into()), Step::Store(Slot::Zone)],
+    }
+}
+
+fn set(field: Field, slot: Slot, mark: Mark) -> Vec<Step> {
+    vec![Step::Load(field), Step::Bitwise { and: !mark.mask(), xor: mark.value() }, Step::Store(slot)]
+}
+
+/// Source port: the first two bytes of a TCP or UDP header (RFC 9293, section 3.1; RFC 768).
+pub(super) const SOURCE_PORT: Field = Field::Payload { base: Base::Transport, offset: 0, length: 2 };
+/// Destination port: the next two.
+pub(super) const DESTINATION_PORT: Field = Field::Payload { base: Base::Transport, offset: 2, length: 2 };
+
+/// Where the source address is (RFC 791, section 3.1; RFC 8200, section 3).
+pub(super) const fn source(family: Family) -> Field {
+    match family {
+        Family::V4 => Field::Payload { base: Base::Network, offset: 12, length: 4 },
+        Family::V6 => Field::Payload { base: Base::Network, offset: 8, length: 16 },
+    }
+}
+
+/// Where the destination address is.
+pub(super) const fn destination(family: Family) -> Field {
+    match family {
+        Family::V4 => Field::Payload { base: Base::Network, offset: 16, length: 4 },
+        Family::V6 => Field::Payload { base: Base::Network, offset: 24, length: 16 },
+    }
+}
+
+/// `NFPROTO_IPV4` and `NFPROTO_IPV6` (`linux/netfilter.h`).
+pub(super) const fn family_byte(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
+}
+
+/// `IPPROTO_TCP` and `IPPROTO_UDP` (`linux/in.h`).
+pub(super) const fn protocol_byte(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    }
+}
+
+/// An interface name in a register: `IFNAMSIZ` bytes, padded with NUL. Fewer would match a prefix.
+pub(super) const NAME_LEN: usize = 16;
+
+fn name_bytes(name: &InterfaceName) -> Vec<u8> {
+    let mut bytes = name.as_str().as_bytes().to_vec();
+    bytes.resize(NAME_LEN, 0);
+    bytes
+}
+
+fn address_bytes(address: &IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().into(),
+        IpAddr::V6(address) => address.octets().into(),
+    }
+}
+
+fn port_bytes(port: &Port) -> Vec<u8> {
+    port.number().to_be_bytes().into()
+}

@@ -1,0 +1,25 @@
+//! Netlink: the plan in the kernel's own words, and back.
+//!
+//! ```text
+//!   Rule --encode--> [Step] --step--> expressions --batch--> kernel
+//!   Rule <--decode-- [Step] <--step-- expressions <--ruleset-- kernel       Route, PolicyRule <-> routing
+//! ```
+//!
+//! `encode` and `decode`, and the two halves of `step`, `comment` and `routing`, are twins over the same values;
+//! `socket` is the only file that does IO.
+
+mod batch;
+mod comment;
+mod decode;
+mod encode;
+mod extended_ack;
+mod routing;
+mod ruleset;
+mod socket;
+mod step;
+
+pub(crate) use batch::{NfTables, Rejected};
+pub(crate) use routing::Routing;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Routing: policy rules and routes in rtnetlink's words, and what the loopback interface is able to do.
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use crate::error::KernelError;
+use crate::family::Family;
+use crate::found::{FoundPolicyRule, FoundRoute, Ipv6, Loopback};
+use crate::interface::InterfaceName;
+use crate::mark::Mark;
+use crate::routing::{PolicyRule, Route};
+
+use super::socket::{Conversation, Dump, Request};
+
+/// How often to start again when routing changes while it is read.
+const ATTEMPTS: u32 = 5;
+
+/// A conversation with rtnetlink.
+pub(crate) struct Routing(Conversation<RouteNetlinkMessage>);
+
+impl Routing {
+    /// Opens it, in the namespace of the calling thread.
+    pub(crate) fn open() -> Result<Self, KernelError> {
+        Conversation::open(NETLINK_ROUTE).map(Self)
+    }
+
+    /// What the loopback interface is able to do.
+    pub(crate) fn loopback(&mut self) -> Result<Loopback, KernelError> {
+        let mut question = LinkMessage::default();
+        question.attributes = vec![
+            LinkAttribute::IfName(InterfaceName::loopback().to_string()),
+            LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]),
+        ];
+        match self.0.ask(RouteNetlinkMessage::GetLink(question))? {
+            RouteNetlinkMessage::NewLink(link) => Ok(loopback(&link)),
+            _ => Err(KernelError::Incomplete),
+        }
+    }
+
+    /// The policy rules that pick this table.
+    pub(crate) fn policy_rules(
+        &mut self,
+        family: Family,
+        table: u32,
+    ) -> Result<Vec<FoundPolicyRule>, KernelError> {
+        let mut question = RuleMessage::default();
+        question.header.family = address_family(family);
+        let rules = self.dump(RouteNetlinkMessage::GetRule(question))?;
+        let found = rules.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewRule(rule) => found_policy_rule(rule, family, table),
+            _ => None,
+        });
+        Ok(found.collect())
+    }
+
+    /// The routes of this table; `loopback` is the index of the loopback interface.
+    pub(crate) fn routes(
+        &mut self,
+        family: Family,
+        table: u32,
+        loopback: u32,
+    ) -> Result<Vec<FoundRoute>, KernelError> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = address_family(family);
+        let routes = self.dump(RouteNetlinkMessage::GetRoute(question))?;
+        let found = routes.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => found_route(route, family, table, loopback),
+            _ => None,
+        });
+        Ok(found.collect())
+    }
+
+    /// Adds a policy rule, if it is not there.
+    pub(crate) fn add_policy_rule(&mut self, rule: PolicyRule) -> Result<(), KernelError> {
+        let message = RouteNetlinkMessage::NewRule(policy_rule_message(rule));
+        tolerate(self.0.command(Request { message, flags: NLM_F_CREATE | NLM_F_EXCL }), &[libc::EEXIST])
+    }
+
+    /// Deletes a policy rule, if it is there.
+    pub(crate) fn delete_policy_rule(&mut self, rule: PolicyRule) -> Result<(), KernelError> {
+        let message = RouteNetlinkMessage::DelRule(policy_rule_message(rule));
+        tolerate(self.0.command(Request { message, flags: 0 }), &[libc::ENOENT])
+    }
+
+    /// Adds a route. One of another kind for the same addresses is not replaced: it is someone else's.
+    pub(crate) fn add_route(&mut self, route: Route, loopback: u32) -> Result<(), KernelError> {
+        let message = RouteNetlinkMessage::NewRoute(route_message(route, loopback));
+        self.0.command(Request { message, flags: NLM_F_CREATE | NLM_F_EXCL })
+    }
+
+    /// Deletes a route, if it is there.
+    pub(crate) fn delete_route(&mut self, route: Route, loopback: u32) -> Result<(), KernelError> {
+        let message = RouteNetlinkMessage::DelRoute(route_message(route, loopback));
+        tolerate(self.0.command(Request { message, flags: 0 }), &[libc::ESRCH])
+    }
+
+    fn dump(&mut self, question: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        for _ in 0..ATTEMPTS {
+            if let Dump::Settled(answers) = self.0.dump(question.clone())? {
+                return Ok(answers);
+            }
+        }
+        Err(KernelError::Unsettled { attempts: ATTEMPTS })
+    }
+}
+
+fn tolerate(outcome: Result<(), KernelError>, errors: &[i32]) -> Result<(), KernelError> {
+    match outcome {
+        Err(error) if error.refusal().is_some_and(|number| errors.contains(&number)) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+const fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+fn loopback(link: &LinkMessage) -> Loopback {
+    let families = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::AfSpecUnspec(families) => Some(families),
+        _ => None,
+    });
+    let mut inet6 = families.flatten().filter_map(|family| match family {
+        AfSpecUnspec::Inet6(attributes) => Some(attributes),
+        _ => None,
+    });
+    let is_off =
+        |attribute: &AfSpecInet6| matches!(attribute, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 != 0);
+    let ipv6 = match inet6.next() {
+        None => Ipv6::Absent,
+        Some(attributes) if attributes.iter().any(is_off) => Ipv6::OffOnLoopback,
+        Some(_) => Ipv6::On,
+    };
+    Loopback { index: link.header.index, up: link.header.flags.contains(LinkFlags::Up), ipv6 }
+}
+
+fn policy_rule_message(rule: PolicyRule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = address_family(rule.family);
+    message.header.action = RuleAction::ToTable;
+    message.attributes = vec![
+        RuleAttribute::Priority(rule.priority),
+        RuleAttribute::FwMark(rule.mark.value()),
+        RuleAttribute::FwMask(rule.mark.mask()),
+        RuleAttribute::Table(rule.table),
+    ];
+    message
+}
+
+/// What `policy_rule_message` says, read back; nothing when the rule does not pick `table`.
+fn found_policy_rule(message: &RuleMessage, family: Family, table: u32) -> Option<FoundPolicyRule> {
+    let header = &message.header;
+    let (mut priority, mut value, mut mask, mut picks) = (0, 0, 0, u32::from(header.table));
+    let mut plain = header.action == RuleAction::ToTable
+        && header.flags == RuleFlags::empty()
+        && (header.src_len, header.dst_len, header.tos) == (0, 0, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(found) => priority = *found,
+            RuleAttribute::FwMark(found) => value = *found,
+            RuleAttribute::FwMask(found) => mask = *found,
+            RuleAttribute::Table(found) => picks = *found,
+            // Who added the rule, and the value for "no suppression".
+            RuleAttribute::Protocol(_) | RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
+            _ => plain = false,
+        }
+    }
+    if picks != table {
+        return None;
+    }
+    let mark = Mark::new(value, mask).ok().filter(|_| plain);
+    Some(match mark {
+        Some(mark) => FoundPolicyRule::Ours(PolicyRule { family, mark, priority, table }),
+        None => FoundPolicyRule::Foreign { priority, table },
+    })
+}
+
+fn route_message(route: Route, loopback: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = address_family(route.family);
+    message.header.protocol = RouteProtocol::Static;
+    message.header.scope = RouteScope::Host;
+    message.header.kind = RouteType::Local;
+    message.attributes = vec![RouteAttribute::Table(route.table), RouteAttribute::Oif(loopback)];
+    message
+}
+
+/// What `route_message` says, read back; nothing when the route is not in `table`.
+fn found_route(message: &RouteMessage, family: Family, table: u32, loopback: u32) -> Option<FoundRoute> {
+    let header = &message.header;
+    let (mut holds, mut by_loopback) = (u32::from(header.table), false);
+    let mut plain = header.kind == RouteType::Local
+        && header.flags == RouteFlags::empty()
+        && (header.source_prefix_length, header.destination_prefix_length, header.tos) == (0, 0, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Table(found) => holds = *found,
+            RouteAttribute::Oif(found) => by_loopback = *found == loopback,
+            // What IPv6 adds to every route: a metric, a preference among routers, statistics.
+            RouteAttribute::Priority(_) | RouteAttribute::Preference(_) | RouteAttribute::CacheInfo(_) => {}
+            _ => plain = false,
+        }
+    }
+    let prefix = header.destination_prefix_length;
+    (holds == table).then_some(match plain && by_loopback {
+        true => FoundRoute::Ours(Route { family, table }),
+        false => FoundRoute::Foreign { table, prefix },
+    })
+}

@@ -1,0 +1,376 @@
+//! Step: the few operations on one register that our rules are made of, and their form on the wire.
+//!
+//! A rule in nf_tables is a little program: load a value, change it, compare it, stop if it differs. Ours need one
+//! register. What an expression holds beyond that is no step, and a rule that holds one is none of ours.
+//! Sources: `linux/netfilter/nf_tables.h`, and the program that `nft --debug=netlink` prints for the same rule.
+
+use netlink_packet_core::{DefaultNla, Nla as _};
+use netlink_packet_netfilter::nftables::{
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Meta, MetaKey,
+    Operator, Payload, Register, Verdict, VerdictAttribute,
+};
+
+/// One expression of a rule, as the wire has it.
+pub(super) type Expression = ListAttribute<ExpressionAttribute>;
+
+/// One operation of a rule's program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The register becomes something of the packet.
+    Load(Field),
+    /// The register becomes this.
+    Immediate(Vec<u8>),
+    /// The register, 32 bits in the host's order, becomes itself `& and ^ xor`.
+    Bitwise {
+        /// The bits kept.
+        and: u32,
+        /// The bits flipped after that.
+        xor: u32,
+    },
+    /// The rule goes on only if the register is this.
+    Equal(Vec<u8>),
+    /// The rule goes on only if the register is not this.
+    NotEqual(Vec<u8>),
+    /// The register goes to something of the packet.
+    Store(Slot),
+    /// The packet is redirected to the port in the register.
+    Redirect,
+    /// The packet is accepted.
+    Accept,
+    /// The packet is counted.
+    Count,
+}
+
+/// What can be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    /// One byte: `NFPROTO_*`.
+    Family,
+    /// One byte: `IPPROTO_*`.
+    Protocol,
+    /// 16 bytes, padded with NUL.
+    IncomingInterface,
+    /// 16 bytes, padded with NUL.
+    OutgoingInterface,
+    /// Four bytes in the host's order.
+    PacketMark,
+    /// Four bytes in the host's order.
+    ConnectionMark,
+    /// Bytes of the packet, from the start of a header.
+    Payload {
+        /// The header.
+        base: Base,
+        /// From here on, in bytes.
+        offset: u32,
+        /// So many bytes.
+        length: u32,
+    },
+}
+
+/// A header of the packet (`enum nft_payload_bases`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// IPv4 or IPv6.
+    Network,
+    /// TCP or UDP.
+    Transport,
+}
+
+/// What can be stored to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// Four bytes in the host's order.
+    PacketMark,
+    /// Four bytes in the host's order.
+    ConnectionMark,
+    /// Two bytes in the host's order.
+    Zone,
+}
+
+/// The one register.
+const REGISTER: Register = Register::Reg1;
+/// `NF_ACCEPT` (`linux/netfilter.h`).
+const ACCEPT: Verdict = Verdict::Other(1);
+/// `NFT_PAYLOAD_NETWORK_HEADER`.
+const NETWORK_HEADER: u32 = 1;
+/// `NFT_PAYLOAD_TRANSPORT_HEADER`.
+const TRANSPORT_HEADER: u32 = 2;
+/// `NFT_BITWISE_MASK_XOR`.
+const MASK_XOR: u32 = 0;
+/// The length of a mark, in bytes.
+const MARK_LEN: u32 = 4;
+
+// The expressions that the packet crate does not know: attribute numbers and values.
+const CT: &str = "ct";
+const NFTA_CT_DREG: u16 = 1;
+const NFTA_CT_KEY: u16 = 2;
+const NFTA_CT_SREG: u16 = 4;
+const NFT_CT_MARK: u32 = 3;
+const NFT_CT_ZONE: u32 = 17;
+const REDIR: &str = "redir";
+const NFTA_REDIR_REG_PROTO_MIN: u16 = 1;
+const NFTA_REDIR_REG_PROTO_MAX: u16 = 2;
+const NFTA_REDIR_FLAGS: u16 = 3;
+/// `NF_NAT_RANGE_PROTO_SPECIFIED` (`linux/netfilter/nf_nat.h`): the kernel adds it when a port is given.
+const PROTO_SPECIFIED: u32 = 2;
+const COUNTER: &str = "counter";
+
+impl From<&Step> for Expression {
+    fn from(step: &Step) -> Self {
+        match step {
+            Step::Load(field) => load(*field),
+            Step::Immediate(bytes) => immediate(REGISTER, DataAttribute::Value(bytes.clone())),
+            Step::Bitwise { and, xor } => bitwise(*and, *xor),
+            Step::Equal(bytes) => compare(Operator::Equal, bytes),
+            Step::NotEqual(bytes) => compare(Operator::NotEqual, bytes),
+            Step::Store(slot) => store(*slot),
+            Step::Redirect => other(REDIR, &[(NFTA_REDIR_REG_PROTO_MIN, u32::from(REGISTER))]),
+            Step::Accept => {
+                immediate(Register::Verdict, DataAttribute::Verdict(vec![VerdictAttribute::Code(ACCEPT)]))
+            }
+            Step::Count => other(COUNTER, &[]),
+        }
+    }
+}
+
+fn load(field: Field) -> Expression {
+    let meta = |key| Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(REGISTER)]).into();
+    match field {
+        Field::Family => meta(MetaKey::Nfproto),
+        Field::Protocol => meta(MetaKey::L4Proto),
+        Field::IncomingInterface => meta(MetaKey::Iifname),
+        Field::OutgoingInterface => meta(MetaKey::Oifname),
+        Field::PacketMark => meta(MetaKey::Mark),
+        Field::ConnectionMark => {
+            other(CT, &[(NFTA_CT_KEY, NFT_CT_MARK), (NFTA_CT_DREG, u32::from(REGISTER))])
+        }
+        Field::Payload { base, offset, length } => {
+            let base = match base {
+                Base::Network => NETWORK_HEADER,
+                Base::Transport => TRANSPORT_HEADER,
+            };
+            Expressions::Payload(vec![
+                Payload::DestinationRegister(REGISTER),
+                Payload::Base(base),
+                Payload::Offset(offset),
+                Payload::Len(length),
+            ])
+            .into()
+        }
+    }
+}
+
+fn store(slot: Slot) -> Expression {
+    let ct = |key| other(CT, &[(NFTA_CT_KEY, key), (NFTA_CT_SREG, u32::from(REGISTER))]);
+    match slot {
+        Slot::PacketMark => {
+            Expressions::Meta(vec![Meta::Key(MetaKey::Mark), Meta::SourceRegister(REGISTER)]).into()
+        }
+        Slot::ConnectionMark => ct(NFT_CT_MARK),
+        Slot::Zone => ct(NFT_CT_ZONE),
+    }
+}
+
+fn bitwise(and: u32, xor: u32) -> Expression {
+    Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(REGISTER),
+        Bitwise::DestinationRegister(REGISTER),
+        Bitwise::Length(MARK_LEN),
+        Bitwise::Op(MASK_XOR),
+        Bitwise::Mask(DataAttribute::Value(and.to_ne_bytes().into())),
+        Bitwise::Xor(DataAttribute::Value(xor.to_ne_bytes().into())),
+    ])
+    .into()
+}
+
+fn compare(operator: Operator, bytes: &[u8]) -> Expression {
+    Expressions::Cmp(vec![
+        Cmp::SourceRegister(REGISTER),
+        Cmp::Op(operator),
+        Cmp::Data(DataAttribute::Value(bytes.into())),
+    ])
+    .into()
+}
+
+fn immediate(register: Register, data: DataAttribute) -> Expression {
+    Expressions::Immediate(vec![Immediate::DestinationRegister(register), Immediate::Data(data)]).into()
+}
+
+fn other(name: &str, attributes: &[(u16, u32)]) -> Expression {
+    let attributes =
+        attributes.iter().map(|&(kind, value)| DefaultNla::new(kind, value.to_be_bytes().into())).collect();
+    Expressions::Other { expression_type: name.into(), attributes }.into()
+}
+
+impl Step {
+    /// The step of an expression; none when it is something that our rules do not use.
+    pub(super) fn of(expression: &Expression) -> Option<Self> {
+        match data(expression)? {
+            Expressions::Meta(attributes) => Self::of_meta(attributes),
+            Expressions::Payload(attributes) => Self::of_payload(attributes),
+            Expressions::Bitwise(attributes) => Self::of_bitwise(attributes),
+            Expressions::Cmp(attributes) => Self::of_cmp(attributes),
+            Expressions::Immediate(attributes) => Self::of_immediate(attributes),
+            Expressions::Other { expression_type, attributes } => match expression_type.as_str() {
+                CT => Self::of_ct(attributes),
+                REDIR => Self::of_redir(attributes),
+                COUNTER => Some(Self::Count),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn of_meta(attributes: &[Meta]) -> Option<Self> {
+        let key = attributes.iter().find_map(|attribute| match attribute {
+            Meta::Key(key) => Some(*key),
+            _ => None,
+        })?;
+        if attributes.contains(&Meta::SourceRegister(REGISTER)) {
+            return (key == MetaKey::Mark).then_some(Self::Store(Slot::PacketMark));
+        }
+        let field = match key {
+            MetaKey::Nfproto => Field::Family,
+            MetaKey::L4Proto => Field::Protocol,
+            MetaKey::Iifname => Field::IncomingInterface,
+            MetaKey::Oifname => Field::OutgoingInterface,
+            MetaKey::Mark => Field::PacketMark,
+            _ => return None,
+        };
+        attributes.contains(&Meta::DestinationRegister(REGISTER)).then_some(Self::Load(field))
+    }
+
+    fn of_payload(attributes: &[Payload]) -> Option<Self> {
+        let (mut base, mut offset, mut length) = (None, None, None);
+        for attribute in attributes {
+            match attribute {
+                Payload::DestinationRegister(REGISTER) => {}
+                Payload::Base(NETWORK_HEADER) => base = Some(Base::Network),
+                Payload::Base(TRANSPORT_HEADER) => base = Some(Base::Transport),
+                Payload::Offset(bytes) => offset = Some(*bytes),
+                Payload::Len(bytes) => length = Some(*bytes),
+                _ => return None,
+            }
+        }
+        Some(Self::Load(Field::Payload { base: base?, offset: offset?, length: length? }))
+    }
+
+    fn of_bitwise(attributes: &[Bitwise]) -> Option<Self> {
+        let (mut and, mut xor) = (None, None);
+        for attribute in attributes {
+            match attribute {
+                Bitwise::SourceRegister(REGISTER)
+                | Bitwise::DestinationRegister(REGISTER)
+                | Bitwise::Length(MARK_LEN)
+                | Bitwise::Op(MASK_XOR) => {}
+                Bitwise::Mask(DataAttribute::Value(bytes)) => and = Some(mark(bytes)?),
+                Bitwise::Xor(DataAttribute::Value(bytes)) => xor = Some(mark(bytes)?),
+                _ => return None,
+            }
+        }
+        Some(Self::Bitwise { and: and?, xor: xor? })
+    }
+
+    fn of_cmp(attributes: &[Cmp]) -> Option<Self> {
+        let (mut operator, mut data) = (None, None);
+        for attribute in attributes {
+            match attribute {
+                Cmp::SourceRegister(REGISTER) => {}
+                Cmp::Op(found) => operator = Some(*found),
+                Cmp::Data(DataAttribute::Value(bytes)) => data = Some(bytes.clone()),
+                _ => return None,
+            }
+        }
+        match operator? {
+            Operator::Equal => Some(Self::Equal(data?)),
+            Operator::NotEqual => Some(Self::NotEqual(data?)),
+            _ => None,
+        }
+    }
+
+    fn of_immediate(attributes: &[Immediate]) -> Option<Self> {
+        let (mut register, mut data) = (None, None);
+        for attribute in attributes {
+            match attribute {
+                Immediate::DestinationRegister(found) => register = Some(*found),
+                Immediate::Data(found) => data = Some(found),
+                _ => return None,
+            }
+        }
+        match (register?, data?) {
+            (REGISTER, DataAttribute::Value(bytes)) => Some(Self::Immediate(bytes.clone())),
+            (Register::Verdict, DataAttribute::Verdict(verdict)) => {
+                (verdict.as_slice() == [VerdictAttribute::Code(ACCEPT)]).then_some(Self::Accept)
+            }
+            _ => None,
+        }
+    }
+
+    fn of_ct(attributes: &[DefaultNla]) -> Option<Self> {
+        let (mut key, mut from, mut to) = (None, None, None);
+        for attribute in attributes {
+            match (attribute.kind(), number(attribute)?) {
+                (NFTA_CT_KEY, value) => key = Some(value),
+                (NFTA_CT_SREG, value) => from = Some(Register::from(value)),
+                (NFTA_CT_DREG, value) => to = Some(Register::from(value)),
+                _ => return None,
+            }
+        }
+        match (key?, from, to) {
+            (NFT_CT_MARK, None, Some(REGISTER)) => Some(Self::Load(Field::ConnectionMark)),
+            (NFT_CT_MARK, Some(REGISTER), None) => Some(Self::Store(Slot::ConnectionMark)),
+            (NFT_CT_ZONE, Some(REGISTER), None) => Some(Self::Store(Slot::Zone)),
+            _ => None,
+        }
+    }
+
+    fn of_redir(attributes: &[DefaultNla]) -> Option<Self> {
+        let mut redirect = None;
+        for attribute in attributes {
+            match (attribute.kind(), number(attribute)?) {
+                (NFTA_REDIR_REG_PROTO_MIN, value) if Register::from(value) == REGISTER => {
+                    redirect = Some(Self::Redirect);
+                }
+                (NFTA_REDIR_REG_PROTO_MAX, value) if Register::from(value) == REGISTER => {}
+                (NFTA_REDIR_FLAGS, PROTO_SPECIFIED) => {}
+                _ => return None,
+            }
+        }
+        redirect
+    }
+}
+
+/// What kind of expression this is, to name one that is no step.
+pub(super) fn name(expression: &Expression) -> String {
+    let attributes = match expression {
+        ListAttribute::Element(attributes) => attributes.as_slice(),
+        _ => &[],
+    };
+    let name = attributes.iter().find_map(|attribute| match attribute {
+        ExpressionAttribute::Name(name) => Some(name.clone()),
+        _ => None,
+    });
+    name.unwrap_or_else(|| "unnamed".into())
+}
+
+fn data(expression: &Expression) -> Option<&Expressions> {
+    let ListAttribute::Element(attributes) = expression else { return None };
+    attributes.iter().find_map(|attribute| match attribute {
+        ExpressionAttribute::Data(data) => Some(data),
+        _ => None,
+    })
+}
+
+fn mark(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// A 32 bit number in network order, as nf_tables has all its attributes.
+fn number(attribute: &DefaultNla) -> Option<u32> {
+    if attribute.value_len() != size_of::<u32>() {
+        return None;
+    }
+    let mut bytes = [0; size_of::<u32>()];
+    attribute.emit_value(&mut bytes);
+    Some(u32::from_be_bytes(bytes))
+}

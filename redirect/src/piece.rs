@@ -1,0 +1,76 @@
+//! Piece: one thing that a plan puts into the kernel, or that was found there.
+
+use std::fmt;
+
+use crate::plan::TABLE;
+use crate::routing::{PolicyRule, Route};
+use crate::rule::Rule;
+
+/// One thing that a plan puts into the kernel, or that was found there, to be named in a difference or an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Piece {
+    /// The transaction as a whole.
+    Transaction,
+    /// The table [`TABLE`].
+    Table,
+    /// A chain of the table.
+    Chain(String),
+    /// A rule of a chain.
+    Rule {
+        /// The chain.
+        chain: String,
+        /// The rule, which says why it is there.
+        rule: Rule,
+    },
+    /// A rule in one of our chains that says something which no plan says.
+    ForeignRule {
+        /// The chain.
+        chain: String,
+        /// The rule's comment.
+        why: Option<String>,
+        /// The kinds of the rule's expressions, in order.
+        expressions: Vec<String>,
+    },
+    /// A rule that picks a routing table.
+    PolicyRule(PolicyRule),
+    /// A rule that picks our routing table and that no plan has.
+    ForeignPolicyRule {
+        /// Its priority.
+        priority: u32,
+        /// The table that it picks.
+        table: u32,
+    },
+    /// A route.
+    Route(Route),
+    /// A route in our routing table that no plan has.
+    ForeignRoute {
+        /// The table.
+        table: u32,
+        /// How many bits of an address the route looks at.
+        prefix: u8,
+    },
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transaction => write!(f, "the transaction that replaces table {TABLE}"),
+            Self::Table => write!(f, "table {TABLE}"),
+            Self::Chain(chain) => write!(f, "chain {chain}"),
+            Self::Rule { chain, rule } => write!(f, "rule \"{rule}\" of chain {chain} ({})", rule.why()),
+            Self::ForeignRule { chain, why, expressions } => {
+                write!(f, "foreign rule [{}] of chain {chain}", expressions.join(" "))?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, " ({why})"))
+            }
+            Self::PolicyRule(rule) => write!(f, "policy rule \"{rule}\""),
+            Self::ForeignPolicyRule { priority, table } => {
+                write!(f, "foreign policy rule of priority {priority} to table {table}")
+            }
+            Self::Route(route) => write!(f, "route \"{route}\""),
+            Self::ForeignRoute { table, prefix } => {
+                write!(f, "foreign route of prefix length {prefix} in table {table}")
+            }
+        }
+    }
+}

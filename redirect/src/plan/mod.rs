@@ -1,0 +1,123 @@
+//! Plan: the rules and routes that carry an intent out, each with its reason. This folder reads as the
+//! specification of capture.
+//!
+//! All chains are in one `inet` table of our own, [`TABLE`], which sees both families. A table of our own can be
+//! replaced and removed whole, in one transaction, without touching what others have set up; and one table, so
+//! that no part of capture can be there without the rest. Chains of other tables at the same hooks see the
+//! packets as well, so this lives beside rules of Kubernetes network plugins and of Istio itself.
+//!
+//! Where these rules differ in form from those of Istio's ambient mode, they do not in effect:
+//!
+//! * Istio's chains hold one jump to a chain of its own; ours are the table's own and hold the rules.
+//! * Istio copies the whole connection mark to the packet of a reply; here only the bits under the mask are set
+//!   ([`replies`]), so that other users of packet marks keep theirs.
+//! * Istio has a second rule for each virtual interface that no packet reaches; it is left out. The first excepts
+//!   the proxy's mark here, as every redirect does.
+//! * With IPv4 only, no rule touches an IPv6 packet.
+
+mod dns;
+mod inbound;
+mod outbound;
+mod replies;
+
+use crate::chain::{Attachment, Chain, ChainKind, Hook, Policy};
+use crate::family::Family;
+use crate::intent::{Families, Intent};
+use crate::routing::{PolicyRule, Route};
+use crate::rule::{Match, Rule, Test};
+
+/// The name of the table that holds all chains, of nftables family `inet`.
+pub const TABLE: &str = "inpod";
+
+// Priorities: `linux/netfilter_ipv4.h`, and Istio's choice for the same chains.
+/// `NF_IP_PRI_RAW`: before conntrack (-200), which is to know the zone.
+const RAW: i32 = -300;
+/// `NF_IP_PRI_MANGLE`: after conntrack, before destination NAT.
+const MANGLE: i32 = -150;
+/// `NF_IP_PRI_NAT_DST`.
+const NAT_DST: i32 = -100;
+
+/// The rules and routes that carry an intent out, each with its reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    chains: Vec<Chain>,
+    policy_rules: Vec<PolicyRule>,
+    routes: Vec<Route>,
+    routing_table: u32,
+}
+
+impl Plan {
+    /// The plan that carries this intent out. The same intent always gives the same plan.
+    pub fn new(intent: &Intent) -> Self {
+        let chains = [
+            chain("raw-prerouting", ChainKind::Filter, Hook::Prerouting, RAW, dns::zone_of_answers(intent)),
+            chain("raw-output", ChainKind::Filter, Hook::Output, RAW, dns::zone_of_queries(intent)),
+            chain(
+                "mangle-prerouting",
+                ChainKind::Filter,
+                Hook::Prerouting,
+                MANGLE,
+                replies::tag_connection(intent),
+            ),
+            chain("mangle-output", ChainKind::Route, Hook::Output, MANGLE, replies::steer_back(intent)),
+            chain("nat-prerouting", ChainKind::Nat, Hook::Prerouting, NAT_DST, inbound::rules(intent)),
+            chain("nat-output", ChainKind::Nat, Hook::Output, NAT_DST, outbound::rules(intent)),
+        ];
+        Self {
+            chains: chains.into_iter().filter(|chain| !chain.rules.is_empty()).collect(),
+            policy_rules: replies::policy_rules(intent),
+            routes: replies::routes(intent),
+            routing_table: intent.reply_routing().table(),
+        }
+    }
+
+    /// The chains of the table, in the order in which a packet could meet them.
+    pub fn chains(&self) -> &[Chain] {
+        &self.chains
+    }
+
+    /// The rules that pick a routing table.
+    pub fn policy_rules(&self) -> &[PolicyRule] {
+        &self.policy_rules
+    }
+
+    /// The routing table that the plan takes for itself.
+    pub fn routing_table(&self) -> u32 {
+        self.routing_table
+    }
+
+    /// The routes.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+}
+
+fn chain(name: &'static str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    // Accept: capture is done by what the rules say, and traffic of other protocols is not ours to stop.
+    Chain {
+        name: name.into(),
+        attachment: Attachment { kind, hook, priority, policy: Policy::Accept },
+        rules,
+    }
+}
+
+/// The condition that keeps a rule without addresses to the families of the intent: none when that is both.
+fn captured_families(intent: &Intent) -> Option<Match> {
+    match intent.families() {
+        Families::V4 => Some(Match::Family(Family::V4)),
+        Families::V4AndV6 => None,
+    }
+}
+
+/// The condition without which the proxy would capture what it sends itself.
+fn not_from_proxy(intent: &Intent) -> Match {
+    Match::PacketMark(Test::IsNot(intent.marks().proxy()))
+}
+
+/// The condition that keeps the application's talk with itself out of a rule.
+fn not_to_loopback(family: Family) -> Match {
+    Match::Destination(Test::IsNot(family.loopback()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Replies: how the application's answers find the proxy.
+//!
+//! The proxy connects to the application with the address of the client as its own, so the application answers to
+//! an address that is not here. The chain of causes, each link one rule:
+//!
+//! ```text
+//!   proxy sends, mark P  --lo-->  mangle-prerouting: mark P, so the CONNECTION takes mark C
+//!   application answers  ------>  mangle-output: connection has mark C, so the PACKET takes mark C
+//!                                 policy rule: mark C, so look up the table of capture
+//!                                 route: everything is local, by lo  ---->  the proxy's socket
+//! ```
+
+use crate::family::Family;
+use crate::intent::Intent;
+use crate::routing::{PolicyRule, Route};
+use crate::rule::{Action, Match, Rule, Test};
+
+use super::captured_families;
+
+/// Connections that the proxy opens to the application are known by their mark, also when inbound capture is
+/// bypassed: tunnels end here then, too.
+pub(super) fn tag_connection(intent: &Intent) -> Vec<Rule> {
+    let from_proxy = Match::PacketMark(Test::Is(intent.marks().proxy()));
+    vec![Rule::new(
+        [from_proxy].into_iter().chain(captured_families(intent)),
+        Action::SetConnectionMark(intent.marks().connection()),
+        "the proxy opened this connection: remember that, for its replies",
+    )]
+}
+
+/// Replies on such a connection take the mark by which they are routed. Since the condition has found the mark's
+/// value under its mask on the connection, setting that value is restoring it: the bits outside the mask, which
+/// are someone else's, stay.
+pub(super) fn steer_back(intent: &Intent) -> Vec<Rule> {
+    let connection = intent.marks().connection();
+    let reply = Match::ConnectionMark(Test::Is(connection));
+    vec![Rule::new(
+        [reply].into_iter().chain(captured_families(intent)),
+        Action::SetPacketMark(connection),
+        "a reply on a connection that the proxy opened is routed to the proxy",
+    )]
+}
+
+/// Packets with the mark are routed by the table of capture.
+pub(super) fn policy_rules(intent: &Intent) -> Vec<PolicyRule> {
+    let routing = intent.reply_routing();
+    let rule = |&family: &Family| PolicyRule {
+        family,
+        mark: intent.marks().connection(),
+        priority: routing.priority(),
+        table: routing.table(),
+    };
+    intent.families().all().iter().map(rule).collect()
+}
+
+/// In that table every address is local.
+pub(super) fn routes(intent: &Intent) -> Vec<Route> {
+    let table = intent.reply_routing().table();
+    intent.families().all().iter().map(|&family| Route { family, table }).collect()
+}

@@ -1,0 +1,5 @@
+//! Render: a plan as text, to show, to review, or to feed to the tool of the same name.
+
+mod nftables;
+
+pub use nftables::nft;

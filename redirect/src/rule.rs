@@ -1,0 +1,249 @@
+//! Rule: what to do with which packets, and why; in words of no particular firewall.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::family::Family;
+use crate::interface::InterfaceName;
+use crate::mark::Mark;
+use crate::port::Port;
+
+/// The longest [`why`](Rule::why), in bytes: what `nft` takes as a comment (`NFTNL_UDATA_COMMENT_MAXLEN`).
+pub(crate) const MAX_WHY: usize = 128;
+
+/// One rule of a chain: the packets that match all of its conditions meet its action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    matches: BTreeSet<Match>,
+    action: Action,
+    why: Cow<'static, str>,
+}
+
+/// One condition on a packet. A rule's conditions all hold, so they are a set: their order means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Match {
+    /// The packet is of this family.
+    Family(Family),
+    /// The interface by which the packet came in.
+    Incoming(Test<InterfaceName>),
+    /// The interface by which the packet goes out.
+    Outgoing(Test<InterfaceName>),
+    /// The packet is of this transport protocol.
+    Protocol(Protocol),
+    /// The packet's source address.
+    Source(Test<IpAddr>),
+    /// The packet's destination address.
+    Destination(Test<IpAddr>),
+    /// The packet's source port.
+    SourcePort(Test<Port>),
+    /// The packet's destination port.
+    DestinationPort(Test<Port>),
+    /// The packet's mark (`SO_MARK` of the socket that sent it, or what a rule has set).
+    PacketMark(Test<Mark>),
+    /// The mark of the connection to which the packet belongs.
+    ConnectionMark(Test<Mark>),
+}
+
+/// Whether a value is wanted or excepted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Test<T> {
+    /// It is this.
+    Is(T),
+    /// It is anything but this.
+    IsNot(T),
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// What becomes of a packet that matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Action {
+    /// It goes on as it is; no later rule of the chain sees it.
+    Accept,
+    /// It goes to this port of this host instead; the original destination is remembered (`SO_ORIGINAL_DST`).
+    Redirect(Port),
+    /// Its own mark takes these bits; bits outside the mask stay.
+    SetPacketMark(Mark),
+    /// The mark of its connection takes these bits; bits outside the mask stay.
+    SetConnectionMark(Mark),
+    /// Its connection is tracked apart from all others, in this conntrack zone.
+    SetZone(u16),
+}
+
+impl Rule {
+    /// The rule with these conditions and those that they imply: an address implies its family, since a rule
+    /// that sees both families would else compare other bytes.
+    pub(crate) fn new(
+        matches: impl IntoIterator<Item = Match>,
+        action: Action,
+        why: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let mut matches: BTreeSet<Match> = matches.into_iter().collect();
+        let implied: Vec<Family> = matches.iter().filter_map(Match::implied_family).collect();
+        matches.extend(implied.into_iter().map(Match::Family));
+        Self::exactly(matches, action, why)
+    }
+
+    /// The rule with these conditions and no others, as read back from a kernel.
+    pub(crate) fn exactly(
+        matches: BTreeSet<Match>,
+        action: Action,
+        why: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { matches, action, why: why.into() }
+    }
+
+    /// The conditions.
+    pub fn matches(&self) -> &BTreeSet<Match> {
+        &self.matches
+    }
+
+    /// The action.
+    pub fn action(&self) -> Action {
+        self.action
+    }
+
+    /// Why the rule is there; its comment in the kernel.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// Whether the two do the same, whatever they say why.
+    pub fn does_the_same_as(&self, other: &Self) -> bool {
+        self.matches == other.matches && self.action == other.action
+    }
+}
+
+impl Match {
+    fn implied_family(&self) -> Option<Family> {
+        match self {
+            Self::Source(test) | Self::Destination(test) => Some(Family::of(*test.value())),
+            Self::Family(_)
+            | Self::Incoming(_)
+            | Self::Outgoing(_)
+            | Self::Protocol(_)
+            | Self::SourcePort(_)
+            | Self::DestinationPort(_)
+            | Self::PacketMark(_)
+            | Self::ConnectionMark(_) => None,
+        }
+    }
+}
+
+impl<T> Test<T> {
+    /// The value wanted or excepted.
+    pub const fn value(&self) -> &T {
+        match self {
+            Self::Is(value) | Self::IsNot(value) => value,
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    /// As `nft` takes it, without the comment.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = self.matches.iter().find_map(|condition| match condition {
+            Match::Protocol(protocol) => Some(*protocol),
+            _ => None,
+        });
+        for condition in &self.matches {
+            match condition {
+                Match::Family(_) if self.matches.iter().any(|other| other.implied_family().is_some()) => {}
+                Match::Protocol(_) if self.matches.iter().any(Match::is_port) => {}
+                _ => condition.write(f, protocol)?,
+            }
+        }
+        write!(f, "counter {}", self.action)
+    }
+}
+
+impl Match {
+    fn is_port(&self) -> bool {
+        matches!(self, Self::SourcePort(_) | Self::DestinationPort(_))
+    }
+
+    /// The condition in nft's words, and a space. nft writes a port after its protocol, and an address after
+    /// its family, which then need no words of their own.
+    fn write(&self, f: &mut fmt::Formatter<'_>, protocol: Option<Protocol>) -> fmt::Result {
+        let th = protocol.map_or("th", Protocol::name);
+        match self {
+            Self::Family(family) => write!(f, "meta nfproto {family} "),
+            Self::Incoming(test) => write!(f, "iifname {}\"{}\" ", test.sign(), test.value()),
+            Self::Outgoing(test) => write!(f, "oifname {}\"{}\" ", test.sign(), test.value()),
+            Self::Protocol(protocol) => write!(f, "meta l4proto {} ", protocol.name()),
+            Self::Source(test) => write!(f, "{} saddr {}{} ", ip(test.value()), test.sign(), test.value()),
+            Self::Destination(test) => {
+                write!(f, "{} daddr {}{} ", ip(test.value()), test.sign(), test.value())
+            }
+            Self::SourcePort(test) => write!(f, "{th} sport {}{} ", test.sign(), test.value()),
+            Self::DestinationPort(test) => write!(f, "{th} dport {}{} ", test.sign(), test.value()),
+            Self::PacketMark(test) => write_mark(f, "meta mark", test),
+            Self::ConnectionMark(test) => write_mark(f, "ct mark", test),
+        }
+    }
+}
+
+fn ip(address: &IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "ip",
+        IpAddr::V6(_) => "ip6",
+    }
+}
+
+fn write_mark(f: &mut fmt::Formatter<'_>, what: &str, test: &Test<Mark>) -> fmt::Result {
+    let mark = test.value();
+    match test {
+        Test::Is(_) => write!(f, "{what} & {:#x} == {:#x} ", mark.mask(), mark.value()),
+        Test::IsNot(_) => write!(f, "{what} & {:#x} != {:#x} ", mark.mask(), mark.value()),
+    }
+}
+
+impl<T> Test<T> {
+    fn sign(&self) -> &'static str {
+        match self {
+            Self::Is(_) => "",
+            Self::IsNot(_) => "!= ",
+        }
+    }
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    /// As `nft` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Redirect(port) => write!(f, "redirect to :{port}"),
+            Self::SetPacketMark(mark) => write_set(f, "meta mark", *mark),
+            Self::SetConnectionMark(mark) => write_set(f, "ct mark", *mark),
+            Self::SetZone(zone) => write!(f, "ct zone set {zone}"),
+        }
+    }
+}
+
+fn write_set(f: &mut fmt::Formatter<'_>, what: &str, mark: Mark) -> fmt::Result {
+    match !mark.mask() {
+        0 => write!(f, "{what} set {:#x}", mark.value()),
+        kept => write!(f, "{what} set {what} & {kept:#x} | {:#x}", mark.value()),
+    }
+}

@@ -1,0 +1,19 @@
+//! Undo: what a plan has put into a namespace, in the order in which to take it away.
+
+use crate::plan::Plan;
+use crate::routing::{PolicyRule, Route};
+
+/// One step of taking a plan away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Undo {
+    Table,
+    PolicyRule(PolicyRule),
+    Route(Route),
+}
+
+/// The steps. The table goes first, so that nothing is captured any more when replies are no longer routed.
+pub(crate) fn steps(plan: &Plan) -> Vec<Undo> {
+    let policy_rules = plan.policy_rules().iter().copied().map(Undo::PolicyRule);
+    let routes = plan.routes().iter().copied().map(Undo::Route);
+    [Undo::Table].into_iter().chain(policy_rules).chain(routes).collect()
+}

@@ -1,0 +1,18 @@
+//! Plans in real network namespaces. Each test makes its own.
+
+use std::process::ExitCode;
+
+#[path = "../cases/mod.rs"]
+mod cases;
+mod packets;
+mod rules;
+mod text;
+
+fn main() -> ExitCode {
+    if std::env::var_os(rules::NO_RIGHTS).is_some() {
+        rules::apply_without_rights();
+        return ExitCode::SUCCESS;
+    }
+    let cases = [rules::tests(), text::tests(), packets::tests()];
+    testkit::kernel::run(cases.into_iter().flatten().collect())
+}

@@ -1,0 +1,3 @@
+pub(crate) fn tests() -> Vec<testkit::kernel::Case> {
+    Vec::new()
+}
