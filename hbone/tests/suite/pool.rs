@@ -139,10 +139,8 @@ async fn moody(io: tokio::io::DuplexStream, patience: usize, reason: h2::Reason)
 }
 
 fn small(streams: usize, connections: usize) -> TestPool {
-    let mut config = PoolConfig::default();
-    config.max_streams_per_connection = streams;
-    config.max_connections_per_key = connections;
-    Pool::new(config)
+    let config = PoolConfig::default();
+    Pool::new(config.with_max_streams_per_connection(streams).with_max_connections_per_key(connections))
 }
 
 fn pool() -> TestPool {
@@ -245,8 +243,7 @@ async fn full_is_full() {
 
 #[tokio::test(start_paused = true)]
 async fn idle_connections_make_room_for_new_keys() {
-    let mut config = PoolConfig::default();
-    config.max_connections = 2;
+    let config = PoolConfig::default().with_max_connections(2);
     let (pool, to) = (Pool::new(config), Destination::new(Behaviour::Accept));
     let _used = to.open_for(&pool, "used").await.unwrap();
     drop(to.open_for(&pool, "idle").await.unwrap());
