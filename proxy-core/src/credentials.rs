@@ -68,7 +68,11 @@ impl Credentials {
     }
 
     /// The configuration for a peer that must prove one of `expected`.
-    pub(crate) fn client(&self, expected: &[SpiffeId], now: SystemTime) -> Result<Arc<ClientConfig>, CredentialsError> {
+    pub(crate) fn client(
+        &self,
+        expected: &[SpiffeId],
+        now: SystemTime,
+    ) -> Result<Arc<ClientConfig>, CredentialsError> {
         let Authority { provider, bundle, .. } = &*self.authority;
         let expected = Arc::new(Expected::any_of(expected.iter().cloned()));
         let current = self.at(now)?;

@@ -24,7 +24,11 @@ pub(crate) async fn plain(pod: &Pod, hop: HopAddr) -> Result<TcpStream, DialErro
 }
 
 /// TCP to the pod's application, showing the client's address. The mark makes the rules send the replies back here.
-pub(crate) async fn application(pod: &Pod, permit: &Permit, client: ClientAddr) -> Result<TcpStream, DialError> {
+pub(crate) async fn application(
+    pod: &Pod,
+    permit: &Permit,
+    client: ClientAddr,
+) -> Result<TcpStream, DialError> {
     let destination = permit.destination();
     let options = SocketOptions::default().mark(pod.config.mark);
     // A pod that calls itself, and a client on loopback, already is who it must appear to be.
@@ -53,11 +57,15 @@ pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, Di
     let config = pod.credentials.client(&key.expected, SystemTime::now()).map_err(DialError::Credentials)?;
     let stream = plain(pod, key.hop).await?;
     let handshake = async {
-        let mut tls = TlsConnector::from(config).connect(identity::tls::unnamed(), stream).await.map_err(HandshakeError::Tls)?;
+        let mut tls = TlsConnector::from(config)
+            .connect(identity::tls::unnamed(), stream)
+            .await
+            .map_err(HandshakeError::Tls)?;
         tls.get_mut().1.set_buffer_limit(Some(pod.config.tls_buffer));
         hbone::client::handshake(tls, &pod.config.hbone).await.map_err(HandshakeError::Http2)
     };
-    let done = timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut));
+    let done =
+        timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut));
     let (client, driver) = done.map_err(|source| DialError::Handshake { address: key.hop, source })?;
     let cut = core.cut.clone();
     let hop = key.hop;

@@ -55,7 +55,8 @@ async fn secure(
     let session = tls.get_mut().1;
     session.set_buffer_limit(Some(core.pod.config.tls_buffer));
     let id = identity::tls::peer_id(session).ok_or(HandshakeError::NoIdentity)?;
-    let server = hbone::server::handshake(tls, &core.pod.config.hbone).await.map_err(HandshakeError::Http2)?;
+    let server =
+        hbone::server::handshake(tls, &core.pod.config.hbone).await.map_err(HandshakeError::Http2)?;
     Ok((Peer { client: accepted.client, id, local }, server))
 }
 

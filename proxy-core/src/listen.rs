@@ -50,7 +50,8 @@ pub(crate) fn bind(namespace: &Namespace, config: &Config) -> Result<Listeners, 
 
 /// A pod without IPv6 has no such family, or no such address to bind.
 fn lacks_ipv6(error: &SocketError) -> bool {
-    let code = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>()?.raw_os_error());
+    let code = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>()?.raw_os_error());
     code.is_some_and(|code| code == nix::libc::EAFNOSUPPORT || code == nix::libc::EADDRNOTAVAIL)
 }
 
@@ -68,10 +69,12 @@ impl Accepted {
     pub(crate) fn original_destination(&self, ports: Ports) -> Option<OriginalDst> {
         let socket = SockRef::from(&self.stream);
         // The IPv6 question is asked only of IPv6 connections: a mapped IPv4 one answers to the IPv4 question.
-        let answer = if self.client.ip().is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        let answer =
+            if self.client.ip().is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
         let destination = OriginalDst::new(answer.ok()?.as_socket()?);
         let local = self.local()?;
-        (destination.socket_addr() != local.socket_addr() || !ports.contains(destination.port())).then_some(destination)
+        (destination.socket_addr() != local.socket_addr() || !ports.contains(destination.port()))
+            .then_some(destination)
     }
 
     /// Our end of the connection.
@@ -81,7 +84,11 @@ impl Accepted {
 }
 
 /// Accepts until `closing`, handing each connection to `take`.
-pub(crate) async fn accept_loop(listener: TcpListener, closing: &CancellationToken, mut take: impl FnMut(Accepted)) {
+pub(crate) async fn accept_loop(
+    listener: TcpListener,
+    closing: &CancellationToken,
+    mut take: impl FnMut(Accepted),
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {

@@ -21,7 +21,11 @@ pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
     ongoing.end(relayed, core.pod.observer.as_ref());
 }
 
-async fn forward(core: &Arc<Core>, accepted: Accepted, ongoing: &mut Ongoing) -> Result<Relayed, ConnectionError> {
+async fn forward(
+    core: &Arc<Core>,
+    accepted: Accepted,
+    ongoing: &mut Ongoing,
+) -> Result<Relayed, ConnectionError> {
     let pod = &core.pod;
     let destination = accepted.original_destination(pod.config.ports).ok_or(ConnectionError::NotCaptured)?;
     ongoing.report.destination = Some(destination.socket_addr());
@@ -43,7 +47,11 @@ async fn forward(core: &Arc<Core>, accepted: Accepted, ongoing: &mut Ongoing) ->
 }
 
 /// A tunnel from this core's pool, over a new connection if none has room.
-async fn open(core: &Arc<Core>, route: TunnelRoute, request: ConnectRequest) -> Result<Tunnel, ConnectionError> {
+async fn open(
+    core: &Arc<Core>,
+    route: TunnelRoute,
+    request: ConnectRequest,
+) -> Result<Tunnel, ConnectionError> {
     let key = TunnelKey { hop: route.hop, expected: route.expected };
     let dial = || dial::tunnel(Arc::clone(core), key.clone());
     let opened = core.pool.open(&key, request, dial).await;

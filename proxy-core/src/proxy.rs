@@ -56,7 +56,8 @@ impl Proxy {
     /// # Errors
     /// [`StartError`] names the port that could not be bound; then none is.
     pub fn start(shared: &Shared, name: PodName, namespace: Namespace) -> Result<Self, StartError> {
-        let account = ServiceAccount::new(&name.namespace, &name.service_account).map_err(StartError::Identity)?;
+        let account =
+            ServiceAccount::new(&name.namespace, &name.service_account).map_err(StartError::Identity)?;
         let id = account.spiffe_id(shared.authority.bundle().trust_domain());
         let listeners = listen::bind(&namespace, &shared.config)?;
         let pod = Arc::new(Pod {
@@ -99,9 +100,9 @@ impl Drop for Proxy {
 
 /// Starts the accept loops, each on a worker of its own choice; connections go round all workers.
 fn serve(pod: &Arc<Pod>, workers: &Arc<Workers>, listeners: Listeners) {
-    let mut settings = PoolConfig::default();
-    settings.max_streams_per_connection = pod.config.streams_per_connection;
-    settings.idle_timeout = pod.config.idle_timeout;
+    let settings = PoolConfig::default()
+        .with_max_streams_per_connection(pod.config.streams_per_connection)
+        .with_idle_timeout(pod.config.idle_timeout);
     let core = |_| {
         let cut = pod.drain.cut_for_worker();
         Arc::new(Core { pod: Arc::clone(pod), pool: Pool::new(settings), cut })

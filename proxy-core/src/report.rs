@@ -116,7 +116,9 @@ impl Observer for AccessLog {
     fn finished(&self, report: &Report) {
         match &report.outcome {
             Ok(()) => tracing::info!(target: "access", "{}", Line(report)),
-            Err(error) => tracing::warn!(target: "access", "{} error={}", Line(report), Quoted(&Causes(error))),
+            Err(error) => {
+                tracing::warn!(target: "access", "{} error={}", Line(report), Quoted(&Causes(error)))
+            }
         }
     }
 }

@@ -32,7 +32,8 @@ impl Workers {
     /// When the system refuses a thread or an epoll instance.
     pub fn start(count: NonZeroUsize) -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let workers = (0..count.get()).map(|index| Worker::start(index, stop.clone())).collect::<io::Result<_>>()?;
+        let workers =
+            (0..count.get()).map(|index| Worker::start(index, stop.clone())).collect::<io::Result<_>>()?;
         Ok(Self { workers, next: AtomicUsize::new(0), stop })
     }
 

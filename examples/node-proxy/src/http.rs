@@ -27,7 +27,9 @@ pub(crate) fn serve(listener: TcpListener, answer: Arc<Answer>) -> Result<()> {
             };
             let answer = Arc::clone(&answer);
             let service = service_fn(move |request| respond(request, Arc::clone(&answer)));
-            let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .serve_connection(TokioIo::new(stream), service);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "serving a status request");

@@ -22,7 +22,8 @@ pub(crate) fn run(prepared: Prepared) -> Result<()> {
 }
 
 async fn follow(prepared: Prepared) -> Result<()> {
-    let Prepared { node, facts, counters, zds, workloads, trust_domain, admin, stats, ready, drain } = prepared;
+    let Prepared { node, facts, counters, zds, workloads, trust_domain, admin, stats, ready, drain } =
+        prepared;
     let mut end = End::watch()?;
     let follower = Follower::new(&zds, node);
     let status = follower.status();
@@ -94,7 +95,10 @@ fn readiness(status: Status) -> (StatusCode, String) {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
         let synced = if status.synced { "has named its pods" } else { "has not named its pods" };
-        (StatusCode::SERVICE_UNAVAILABLE, format!("the agent {synced}, {} pods cannot be started\n", status.pending))
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("the agent {synced}, {} pods cannot be started\n", status.pending),
+        )
     }
 }
 

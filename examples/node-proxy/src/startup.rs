@@ -35,11 +35,13 @@ pub(crate) fn prepare(args: &Args) -> Result<Prepared> {
         args.trust_domain.parse().with_context(|| format!("--trust-domain {:?}", args.trust_domain))?;
     let snapshot = read_workloads(&args.workloads, &trust_domain)?;
     let ca = read_ca(args, &trust_domain)?;
-    let (admin, stats, ready) = (bind("--admin", args.admin)?, bind("--stats", args.stats)?, bind("--ready", args.ready)?);
+    let (admin, stats, ready) =
+        (bind("--admin", args.admin)?, bind("--stats", args.stats)?, bind("--ready", args.ready)?);
     raise_descriptor_limit();
     let config = Config::default();
     check_capabilities(&config)?;
-    let count = args.workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let count =
+        args.workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let facts = Arc::new(Facts::new(snapshot));
     let counters = Arc::new(Counters::default());
     let shared = Shared {
@@ -70,7 +72,8 @@ pub(crate) fn read_workloads(path: &Path, trust_domain: &TrustDomain) -> Result<
 }
 
 fn read_ca(args: &Args, trust_domain: &TrustDomain) -> Result<Ca> {
-    let cert = std::fs::read(&args.ca_cert).with_context(|| format!("CA certificate {}", args.ca_cert.display()))?;
+    let cert =
+        std::fs::read(&args.ca_cert).with_context(|| format!("CA certificate {}", args.ca_cert.display()))?;
     let key = std::fs::read(&args.ca_key).with_context(|| format!("CA key {}", args.ca_key.display()))?;
     Ca::from_pem(trust_domain.clone(), &cert, &key)
         .with_context(|| format!("CA {} with key {}", args.ca_cert.display(), args.ca_key.display()))

@@ -77,7 +77,10 @@ pub struct ServiceAccountName {
 /// Fields that must all match. Without any field it matches nothing, so that a condition whose fields were lost cannot
 /// widen a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[expect(missing_docs, reason = "each field is named for what it compares; `not_` ones must match none of their values")]
+#[expect(
+    missing_docs,
+    reason = "each field is named for what it compares; `not_` ones must match none of their values"
+)]
 pub struct Condition {
     pub namespaces: Vec<StringMatch>,
     pub not_namespaces: Vec<StringMatch>,

@@ -75,11 +75,21 @@ async fn with_tunnel(mut stream: TcpStream, tunnel: Tunnel, tcp: Side, cut: &Can
 }
 
 /// Joins two TCP connections.
-pub(crate) async fn direct(mut client: TcpStream, mut destination: TcpStream, cut: &CancellationToken) -> Relayed {
+pub(crate) async fn direct(
+    mut client: TcpStream,
+    mut destination: TcpStream,
+    cut: &CancellationToken,
+) -> Relayed {
     let (client_read, client_write) = client.split();
     let (read, write) = destination.split();
-    let up = Pump::new((Side::Client, tcp::Reading::new(client_read)), (Side::Destination, tcp::Writing::new(write)));
-    let down = Pump::new((Side::Destination, tcp::Reading::new(read)), (Side::Client, tcp::Writing::new(client_write)));
+    let up = Pump::new(
+        (Side::Client, tcp::Reading::new(client_read)),
+        (Side::Destination, tcp::Writing::new(write)),
+    );
+    let down = Pump::new(
+        (Side::Destination, tcp::Reading::new(read)),
+        (Side::Client, tcp::Writing::new(client_write)),
+    );
     let relayed = both(up, down, cut).await;
     if relayed.1.is_err() {
         reset(&client);

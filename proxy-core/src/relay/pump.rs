@@ -52,7 +52,9 @@ impl<F: Source, T: Sink> Pump<F, T> {
                     }
                     Poll::Ready(Ok(None)) => State::Finishing,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(self.from.0, error))),
-                    Poll::Pending => return self.to.1.poll_gone(cx).map(|error| Err(failed(self.to.0, error))),
+                    Poll::Pending => {
+                        return self.to.1.poll_gone(cx).map(|error| Err(failed(self.to.0, error)));
+                    }
                 },
                 State::Writing(chunk) => {
                     ready!(self.to.1.poll_send(cx, chunk)).map_err(|error| failed(self.to.0, error))?;

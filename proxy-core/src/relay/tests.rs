@@ -30,7 +30,12 @@ impl Source for Script {
     fn poll_chunk(&mut self, _: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         match self.given.pop_front() {
             Some(Given::Chunk(length)) => {
-                let bytes: Bytes = (0..length).map(|_| { self.next = self.next.wrapping_add(1); self.next }).collect();
+                let bytes: Bytes = (0..length)
+                    .map(|_| {
+                        self.next = self.next.wrapping_add(1);
+                        self.next
+                    })
+                    .collect();
                 Poll::Ready(Ok(Some(bytes)))
             }
             Some(Given::End) => Poll::Ready(Ok(None)),
@@ -97,7 +102,10 @@ fn a_failed_source_is_no_end() {
 fn a_sink_that_is_gone_ends_an_idle_pump() {
     let mut to = Recorder { gone: true, ..Recorder::default() };
     let mut pump = pump(Script::new([Given::NotYet]), &mut to);
-    assert!(matches!(poll(&mut pump), Poll::Ready(Err(ConnectionError::Relay { side: Side::Destination, .. }))));
+    assert!(matches!(
+        poll(&mut pump),
+        Poll::Ready(Err(ConnectionError::Relay { side: Side::Destination, .. }))
+    ));
 }
 
 #[test]

@@ -113,8 +113,7 @@ fn to_service(
         let route = through(snapshot, source, gateway, destination.ip(), target, pick)?;
         return Ok(Route::Tunnel(TunnelRoute { service: Some(hostname), ..route }));
     }
-    let no_endpoint =
-        || NoRoute::NoEndpoint { service: service.name.clone(), port: destination.port() };
+    let no_endpoint = || NoRoute::NoEndpoint { service: service.name.clone(), port: destination.port() };
     let chosen = endpoint::choose(snapshot, service, destination.port(), &source.network, pick);
     let (workload, port) = chosen.ok_or_else(no_endpoint)?;
     let address = SocketAddr::new(address_like(workload, destination.ip())?, port);
@@ -164,8 +163,8 @@ fn through(
 ) -> Result<TunnelRoute, NoRoute> {
     let unknown = || NoRoute::UnknownWaypoint(gateway.destination.clone());
     let by_service = |service: &Service| {
-        let (workload, port) =
-            endpoint::choose(snapshot, service, gateway.hbone_port, &source.network, pick).ok_or_else(unknown)?;
+        let (workload, port) = endpoint::choose(snapshot, service, gateway.hbone_port, &source.network, pick)
+            .ok_or_else(unknown)?;
         Ok((SocketAddr::new(address_like(workload, like)?, port), identities(workload, Some(service))))
     };
     let (hop, expected) = match &gateway.destination {
@@ -192,6 +191,6 @@ fn identities(workload: &Workload, service: Option<&Service>) -> Vec<SpiffeId> {
 /// The workload's address of the family that the client used, else any.
 fn address_like(workload: &Workload, like: IpAddr) -> Result<IpAddr, NoRoute> {
     let same_family = workload.addresses.iter().find(|address| address.is_ipv4() == like.is_ipv4());
-    let any = same_family.or(workload.addresses.first());
+    let any = same_family.or_else(|| workload.addresses.first());
     any.copied().ok_or_else(|| NoRoute::NoAddress(workload.uid.clone()))
 }

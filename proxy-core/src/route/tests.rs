@@ -103,7 +103,10 @@ fn a_service_goes_to_an_endpoint_at_its_port() {
     let mut builder = Snapshot::builder();
     builder.service(service());
     member(&mut builder, workload("server", "10.0.0.2", Protocol::Hbone));
-    assert_eq!(to(builder, "10.1.0.1:80"), tunnel("10.0.0.2:15008", "10.0.0.2:8080", "server", Some("web.shop")));
+    assert_eq!(
+        to(builder, "10.1.0.1:80"),
+        tunnel("10.0.0.2:15008", "10.0.0.2:8080", "server", Some("web.shop"))
+    );
 }
 
 #[test]
@@ -133,14 +136,18 @@ fn a_waypoint_gets_the_destination_untranslated() {
     builder.workload(workload("waypoint", "10.0.0.9", Protocol::Hbone), []).unwrap();
     builder.service(Service { waypoint: Some(gateway("10.0.0.9")), ..service() });
     member(&mut builder, workload("server", "10.0.0.2", Protocol::Hbone));
-    assert_eq!(to(builder, "10.1.0.1:80"), tunnel("10.0.0.9:15008", "10.1.0.1:80", "waypoint", Some("web.shop")));
+    assert_eq!(
+        to(builder, "10.1.0.1:80"),
+        tunnel("10.0.0.9:15008", "10.1.0.1:80", "waypoint", Some("web.shop"))
+    );
 }
 
 #[test]
 fn an_unknown_waypoint_is_not_skipped() {
     let mut builder = Snapshot::builder();
     let waypoint = gateway("10.0.0.9");
-    let server = Workload { waypoint: Some(waypoint.clone()), ..workload("server", "10.0.0.2", Protocol::Hbone) };
+    let server =
+        Workload { waypoint: Some(waypoint.clone()), ..workload("server", "10.0.0.2", Protocol::Hbone) };
     builder.workload(server, []).unwrap();
     assert_eq!(to(builder, "10.0.0.2:80"), Err(NoRoute::UnknownWaypoint(waypoint.destination)));
 }

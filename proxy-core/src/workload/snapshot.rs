@@ -72,7 +72,12 @@ impl Snapshot {
     }
 
     /// The port at which `workload` serves `service_port` of a service, if it is one of its endpoints.
-    pub(crate) fn target_port(&self, service: &Service, workload: &Workload, service_port: u16) -> Option<u16> {
+    pub(crate) fn target_port(
+        &self,
+        service: &Service,
+        workload: &Workload,
+        service_port: u16,
+    ) -> Option<u16> {
         let endpoint = self.endpoints(&service.name).iter().find(|e| e.workload.uid == workload.uid)?;
         endpoint_port(service, endpoint, service_port)
     }

@@ -129,7 +129,8 @@ impl Connection {
 
     async fn receive(&mut self) -> Result<Vec<u8>, RequestError> {
         let socket = self.socket.take().ok_or(RequestError::Closed)?;
-        let received = timeout(ANSWER_LIMIT, packet::receive(&socket)).await.map_err(|_| RequestError::TimedOut)?;
+        let received =
+            timeout(ANSWER_LIMIT, packet::receive(&socket)).await.map_err(|_| RequestError::TimedOut)?;
         let packet = received.map_err(RequestError::Packet)?.ok_or(RequestError::Closed)?;
         self.socket = Some(socket);
         Ok(packet.bytes)

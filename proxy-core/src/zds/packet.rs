@@ -62,7 +62,11 @@ pub(super) async fn receive(socket: &UnixSeqpacket) -> Result<Option<Packet>, Pa
 }
 
 /// Sends one message, with a descriptor if there is one.
-pub(super) async fn send(socket: &UnixSeqpacket, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(super) async fn send(
+    socket: &UnixSeqpacket,
+    bytes: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut control = [0; CONTROL];
     let mut ancillary = AncillaryMessageWriter::new(&mut control);
     if let Some(descriptor) = &descriptor {

@@ -200,7 +200,8 @@ impl Follower {
 
     fn retry(&mut self) {
         let node = &mut self.node;
-        self.pending.retain(|uid, (name, namespace)| node.add(uid.clone(), name.clone(), namespace.clone()).is_err());
+        self.pending
+            .retain(|uid, (name, namespace)| node.add(uid.clone(), name.clone(), namespace.clone()).is_err());
     }
 
     fn announce(&self, synced: bool) {

@@ -150,7 +150,10 @@ mod tests {
     fn what_breaks_the_protocol_is_named() {
         let mut session = Session::Steady;
         let take = Session::take;
-        assert_eq!(take(&mut session, keep("a"), Descriptor::Absent), Err(ProtocolError::LateKeep { uid: "a".into() }));
+        assert_eq!(
+            take(&mut session, keep("a"), Descriptor::Absent),
+            Err(ProtocolError::LateKeep { uid: "a".into() })
+        );
         assert_eq!(
             take(&mut session, Request::SnapshotSent, Descriptor::Absent),
             Err(ProtocolError::SecondSnapshot)

@@ -6,11 +6,10 @@ use std::net::{AddrParseError, IpAddr};
 use identity::{ServiceAccount, TrustDomain};
 
 use super::shape;
-use crate::policy::{
-    Action, Clause, Condition, Mode, Policy, Rule, Scope, ServiceAccountName, StringMatch,
-};
+use crate::policy::{Action, Clause, Condition, Mode, Policy, Rule, Scope, ServiceAccountName, StringMatch};
 use crate::workload::{
-    Gateway, GatewayDestination, Health, Labels, NetworkAddress, PodName, Protocol, Service, ServiceName, Workload,
+    Gateway, GatewayDestination, Health, Labels, NetworkAddress, PodName, Protocol, Service, ServiceName,
+    Workload,
 };
 
 /// The service account of a workload that names none (Kubernetes' own default).
@@ -23,7 +22,7 @@ const DEFAULT_HBONE_PORT: u16 = 15008;
 pub(super) enum Malformed {
     #[error("trust domain or identity: {0}")]
     Identity(#[from] identity::ParseError),
-    #[error("service account: {0}")]
+    #[error(transparent)]
     ServiceAccount(#[from] identity::ServiceAccountError),
     #[error("address {text:?}: {error}")]
     Address { text: String, error: AddrParseError },
@@ -94,7 +93,8 @@ pub(super) fn policy(entry: shape::Policy) -> Policy {
     let clause = |conditions: Vec<shape::Condition>| Clause {
         conditions: conditions.into_iter().map(condition).collect(),
     };
-    let rule = |clauses: Vec<Vec<shape::Condition>>| Rule { clauses: clauses.into_iter().map(clause).collect() };
+    let rule =
+        |clauses: Vec<Vec<shape::Condition>>| Rule { clauses: clauses.into_iter().map(clause).collect() };
     Policy {
         namespace: entry.namespace,
         name: entry.name,
@@ -115,7 +115,8 @@ pub(super) fn policy(entry: shape::Policy) -> Policy {
 fn condition(entry: shape::Condition) -> Condition {
     let strings = |list: Vec<shape::StringMatch>| list.into_iter().map(string_match).collect();
     let accounts = |list: Vec<shape::ServiceAccount>| {
-        let account = |a: shape::ServiceAccount| ServiceAccountName { namespace: a.namespace, name: a.service_account };
+        let account =
+            |a: shape::ServiceAccount| ServiceAccountName { namespace: a.namespace, name: a.service_account };
         list.into_iter().map(account).collect()
     };
     Condition {
@@ -155,14 +156,16 @@ fn gateway(entry: shape::Gateway) -> Result<Gateway, Malformed> {
 }
 
 fn network_address(text: &str) -> Result<NetworkAddress, Malformed> {
-    let (network, address) = text.split_once('/').ok_or_else(|| Malformed::NetworkAddress(text.to_owned()))?;
+    let (network, address) =
+        text.split_once('/').ok_or_else(|| Malformed::NetworkAddress(text.to_owned()))?;
     let parsed: Result<IpAddr, _> = address.parse();
     let address = parsed.map_err(|error| Malformed::Address { text: text.to_owned(), error })?;
     Ok(NetworkAddress { network: network.to_owned(), address: address.to_canonical() })
 }
 
 fn service_name(text: &str) -> Result<ServiceName, Malformed> {
-    let (namespace, hostname) = text.split_once('/').ok_or_else(|| Malformed::ServiceName(text.to_owned()))?;
+    let (namespace, hostname) =
+        text.split_once('/').ok_or_else(|| Malformed::ServiceName(text.to_owned()))?;
     Ok(ServiceName { namespace: namespace.to_owned(), hostname: hostname.to_owned() })
 }
 

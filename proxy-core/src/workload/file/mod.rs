@@ -61,7 +61,11 @@ pub fn parse(text: &str, trust_domain: &TrustDomain) -> Result<Snapshot, FileErr
     let mut builder = Snapshot::builder();
     for entry in file.workloads {
         let name = format!("{}/{}", entry.namespace, entry.name);
-        let wrong = |error: Malformed| FileError::Entry { kind: "workload", name: name.clone(), problem: error.to_string() };
+        let wrong = |error: Malformed| FileError::Entry {
+            kind: "workload",
+            name: name.clone(),
+            problem: error.to_string(),
+        };
         let (workload, services) = convert::workload(entry, trust_domain).map_err(wrong)?;
         builder.workload(workload, services).map_err(|error| FileError::Entry {
             kind: "workload",

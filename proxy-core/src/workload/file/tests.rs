@@ -56,7 +56,8 @@ fn a_full_file_becomes_facts() {
     let client = snapshot.workload_at("", "fd00::1".parse().unwrap()).unwrap();
     assert_eq!(client.identity().to_string(), "spiffe://example.org/ns/shop/sa/client");
     assert_eq!(client.protocol, Protocol::Hbone);
-    let legacy = PodName { namespace: "shop".into(), name: "legacy".into(), service_account: "default".into() };
+    let legacy =
+        PodName { namespace: "shop".into(), name: "legacy".into(), service_account: "default".into() };
     let legacy = snapshot.workload_named(&legacy).unwrap();
     assert_eq!(legacy.identity().to_string(), "spiffe://other.org/ns/shop/sa/default");
     assert_eq!(legacy.protocol, Protocol::Tcp);
@@ -81,11 +82,11 @@ fn an_unknown_field_is_an_error_with_its_place() {
 #[test]
 fn what_is_wrong_with_an_entry_is_said_with_its_name() {
     for (from, to, name, problem) in [
-        ("serviceAccount: client", "serviceAccount: UPPER", "shop/client", "identity"),
+        ("serviceAccount: client", "serviceAccount: UPPER", "shop/client", "service account"),
         ("/10.1.0.1", "10.1.0.1", "shop/web", "network/address"),
         ("/10.1.0.1", "/10.1.0.300", "shop/web", "10.1.0.300"),
         ("shop/web.shop", "web.shop", "shop/client", "namespace/hostname"),
-        ("trustDomain: other.org", "trustDomain: \"a b\"", "shop/legacy", "identity"),
+        ("trustDomain: other.org", "trustDomain: \"a b\"", "shop/legacy", "trust domain"),
     ] {
         let said = refusal(&FULL.replace(from, to));
         assert!(said.contains(name) && said.contains(problem), "{said}");
