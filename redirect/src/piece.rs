@@ -58,10 +58,13 @@ impl fmt::Display for Piece {
             Self::Transaction => write!(f, "the transaction that replaces table {TABLE}"),
             Self::Table => write!(f, "table {TABLE}"),
             Self::Chain(chain) => write!(f, "chain {chain}"),
-            Self::Rule { chain, rule } => write!(f, "rule \"{rule}\" of chain {chain} ({})", rule.why()),
+            Self::Rule { chain, rule } => {
+                write!(f, "rule \"{rule}\" of chain {chain}")?;
+                because(f, rule.why())
+            }
             Self::ForeignRule { chain, why, expressions } => {
                 write!(f, "foreign rule [{}] of chain {chain}", expressions.join(" "))?;
-                why.as_ref().map_or(Ok(()), |why| write!(f, " ({why})"))
+                because(f, why.as_deref().unwrap_or_default())
             }
             Self::PolicyRule(rule) => write!(f, "policy rule \"{rule}\""),
             Self::ForeignPolicyRule { priority, table } => {
@@ -73,4 +76,8 @@ impl fmt::Display for Piece {
             }
         }
     }
+}
+
+fn because(f: &mut fmt::Formatter<'_>, why: &str) -> fmt::Result {
+    if why.is_empty() { Ok(()) } else { write!(f, " ({why})") }
 }

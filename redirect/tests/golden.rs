@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use inpod_redirect::{Plan, render};
 
+#[cfg(test)]
 mod cases;
 
 #[test]

@@ -85,7 +85,7 @@ fn action(steps: &[Step]) -> Option<Action> {
         [Step::Immediate(bytes), Step::Store(Slot::Zone)] => {
             bytes.as_slice().try_into().ok().map(u16::from_ne_bytes).map(Action::SetZone)
         }
-        // How nft writes a mark whose mask is all bits.
+        // A mark whose mask is all bits.
         [Step::Immediate(bytes), Step::Store(slot)] => set(*slot, native(bytes)?, u32::MAX),
         [Step::Load(field), Step::Bitwise { and, xor }, Step::Store(slot)] => match (field, slot) {
             (Field::PacketMark, Slot::PacketMark) | (Field::ConnectionMark, Slot::ConnectionMark) => {

@@ -65,7 +65,10 @@ fn action_steps(action: Action) -> Vec<Step> {
 }
 
 fn set(field: Field, slot: Slot, mark: Mark) -> Vec<Step> {
-    vec![Step::Load(field), Step::Bitwise { and: !mark.mask(), xor: mark.value() }, Step::Store(slot)]
+    match !mark.mask() {
+        0 => vec![Step::Immediate(mark.value().to_ne_bytes().into()), Step::Store(slot)],
+        kept => vec![Step::Load(field), Step::Bitwise { and: kept, xor: mark.value() }, Step::Store(slot)],
+    }
 }
 
 /// Source port: the first two bytes of a TCP or UDP header (RFC 9293, section 3.1; RFC 768).

@@ -1,1 +1,172 @@
+//! The twins undo each other: over rules, over steps, and through the bytes of the wire.
 
+use std::net::IpAddr;
+
+use netlink_packet_core::{Emitable as _, NlaBuffer, Parseable as _};
+use netlink_packet_netfilter::nftables::{ListAttribute, RuleAttribute};
+use proptest::collection::btree_set;
+use proptest::prelude::*;
+
+use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::{Family, InterfaceName, Mark, Port};
+
+use super::step::{Base, Expression, Field, Slot, Step};
+use super::{decode, encode, step};
+
+fn tests<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Test<T>> {
+    (value, any::<bool>()).prop_map(|(value, is)| if is { Test::Is(value) } else { Test::IsNot(value) })
+}
+
+fn names() -> impl Strategy<Value = InterfaceName> {
+    "[a-z][a-z0-9_.@-]{0,14}".prop_map(|name| InterfaceName::new(name).unwrap())
+}
+
+fn ports() -> impl Strategy<Value = Port> {
+    (1_u16..).prop_map(|number| Port::new(number).unwrap())
+}
+
+fn marks() -> impl Strategy<Value = Mark> {
+    let masks = prop_oneof![Just(u32::MAX), Just(0xfff), 1_u32..];
+    (masks, any::<u32>())
+        .prop_filter_map("a value in the mask", |(mask, bits)| Mark::new(bits & mask, mask).ok())
+}
+
+fn families() -> impl Strategy<Value = Family> {
+    prop_oneof![Just(Family::V4), Just(Family::V6)]
+}
+
+fn conditions() -> impl Strategy<Value = Match> {
+    prop_oneof![
+        families().prop_map(Match::Family),
+        tests(names()).prop_map(Match::Incoming),
+        tests(names()).prop_map(Match::Outgoing),
+        prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)].prop_map(Match::Protocol),
+        tests(any::<IpAddr>()).prop_map(Match::Source),
+        tests(any::<IpAddr>()).prop_map(Match::Destination),
+        tests(ports()).prop_map(Match::SourcePort),
+        tests(ports()).prop_map(Match::DestinationPort),
+        tests(marks()).prop_map(Match::PacketMark),
+        tests(marks()).prop_map(Match::ConnectionMark),
+    ]
+}
+
+fn actions() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        Just(Action::Accept),
+        ports().prop_map(Action::Redirect),
+        marks().prop_map(Action::SetPacketMark),
+        marks().prop_map(Action::SetConnectionMark),
+        any::<u16>().prop_map(Action::SetZone),
+    ]
+}
+
+fn rules() -> impl Strategy<Value = Rule> {
+    (btree_set(conditions(), 0..6), actions(), "[ -~]{0,128}")
+        .prop_map(|(matches, action, why)| Rule::new(matches, action, why))
+}
+
+fn all_steps() -> impl Strategy<Value = Step> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 1..17);
+    let fields = prop_oneof![
+        Just(Field::Family),
+        Just(Field::Protocol),
+        Just(Field::IncomingInterface),
+        Just(Field::OutgoingInterface),
+        Just(Field::PacketMark),
+        Just(Field::ConnectionMark),
+        (any::<bool>(), any::<u32>(), any::<u32>()).prop_map(|(network, offset, length)| {
+            Field::Payload { base: if network { Base::Network } else { Base::Transport }, offset, length }
+        }),
+    ];
+    let slots = prop_oneof![Just(Slot::PacketMark), Just(Slot::ConnectionMark), Just(Slot::Zone)];
+    prop_oneof![
+        fields.prop_map(Step::Load),
+        bytes().prop_map(Step::Immediate),
+        (any::<u32>(), any::<u32>()).prop_map(|(and, xor)| Step::Bitwise { and, xor }),
+        bytes().prop_map(Step::Equal),
+        bytes().prop_map(Step::NotEqual),
+        slots.prop_map(Step::Store),
+        Just(Step::Redirect),
+        Just(Step::Accept),
+        Just(Step::Count),
+    ]
+}
+
+/// Through the bytes, as a kernel would have them.
+fn through_the_wire(expressions: Vec<Expression>) -> Vec<Expression> {
+    let sent = RuleAttribute::Expressions(expressions);
+    let mut bytes = vec![0; sent.buffer_len()];
+    sent.emit(&mut bytes);
+    match RuleAttribute::parse(&NlaBuffer::new_checked(&bytes[..]).unwrap()).unwrap() {
+        RuleAttribute::Expressions(expressions) => expressions,
+        other => panic!("{other:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn decoding_undoes_encoding(rule in rules()) {
+        let expressions = encode::steps(&rule).iter().map(Expression::from).collect();
+        let steps: Option<Vec<Step>> = through_the_wire(expressions).iter().map(Step::of).collect();
+        prop_assert_eq!(decode::rule(&steps.unwrap(), rule.why().to_owned()), Some(rule));
+    }
+
+    #[test]
+    fn a_step_comes_back_from_the_wire(step in all_steps()) {
+        let wire = through_the_wire(vec![Expression::from(&step)]);
+        prop_assert_eq!(wire.iter().map(Step::of).collect::<Vec<_>>(), [Some(step)]);
+    }
+
+    #[test]
+    fn a_program_means_one_rule_or_none(program in proptest::collection::vec(all_steps(), 0..8)) {
+        if let Some(rule) = decode::rule(&program, "") {
+            let again = decode::rule(&encode::steps(&rule), "").unwrap();
+            prop_assert_eq!(rule, again);
+        }
+    }
+}
+
+/// Whatever is changed in a rule's program, it is not the same rule any more, or no rule of ours.
+#[test]
+fn each_part_of_a_program_counts() {
+    let mark = Mark::new(0x539, 0xfff).unwrap();
+    let rule = Rule::new(
+        [
+            Match::Destination(Test::IsNot(Family::V4.loopback())),
+            Match::Protocol(Protocol::Tcp),
+            Match::PacketMark(Test::IsNot(mark)),
+        ],
+        Action::Redirect(Port::new(15001).unwrap()),
+        "",
+    );
+    let steps = encode::steps(&rule);
+    for index in 0..steps.len() {
+        let mut less = steps.clone();
+        let taken = less.remove(index);
+        let same = decode::rule(&less, "").is_some_and(|decoded| decoded.does_the_same_as(&rule));
+        assert_eq!(same, taken == Step::Count, "without {taken:?}");
+    }
+    let mut more = steps;
+    more.push(Step::Accept);
+    assert_eq!(decode::rule(&more, ""), None, "after the action nothing follows");
+}
+
+/// An address compared in packets of both families is another rule than ours, which looks at the family first.
+#[test]
+fn an_address_without_its_family_is_another_rule() {
+    let rule = Rule::new([Match::Source(Test::Is(Family::V4.loopback()))], Action::Accept, "");
+    let without_family: Vec<Step> = encode::steps(&rule).split_off(2);
+    let found = decode::rule(&without_family, "").unwrap();
+    assert!(!found.does_the_same_as(&rule));
+}
+
+#[test]
+fn what_is_no_step_has_a_name() {
+    let drop = netlink_packet_netfilter::nftables::Expressions::Other {
+        expression_type: "masq".into(),
+        attributes: Vec::new(),
+    };
+    let drop = Expression::from(drop);
+    assert_eq!((Step::of(&drop), step::name(&drop)), (None, "masq".to_owned()));
+    assert_eq!(step::name(&ListAttribute::Unspec), "unnamed");
+}

@@ -120,4 +120,4 @@ fn not_to_loopback(family: Family) -> Match {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

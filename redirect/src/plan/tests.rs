@@ -1,1 +1,253 @@
+//! The plan against what capture means, packet by packet: a slow walk over the neutral rules stands in for a kernel.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::{
+    DnsCapture, Families, Family, Inbound, Intent, InterfaceName, Mark, Marks, Plan, Port, Ports,
+    ProbeAddresses, ReplyRouting,
+};
+
+/// A packet, as far as rules look at it.
+#[derive(Clone, Debug)]
+struct Packet {
+    incoming: Option<InterfaceName>,
+    outgoing: Option<InterfaceName>,
+    protocol: Protocol,
+    source: IpAddr,
+    destination: IpAddr,
+    source_port: Port,
+    destination_port: Port,
+    mark: u32,
+    connection_mark: u32,
+}
+
+impl Packet {
+    fn meets(&self, condition: &Match) -> bool {
+        match condition {
+            Match::Family(family) => Family::of(self.destination) == *family,
+            Match::Incoming(test) => holds(test, |name| self.incoming.as_ref() == Some(name)),
+            Match::Outgoing(test) => holds(test, |name| self.outgoing.as_ref() == Some(name)),
+            Match::Protocol(protocol) => self.protocol == *protocol,
+            Match::Source(test) => holds(test, |address| self.source == *address),
+            Match::Destination(test) => holds(test, |address| self.destination == *address),
+            Match::SourcePort(test) => holds(test, |port| self.source_port == *port),
+            Match::DestinationPort(test) => holds(test, |port| self.destination_port == *port),
+            Match::PacketMark(test) => holds(test, |mark| mark.is_on(self.mark)),
+            Match::ConnectionMark(test) => holds(test, |mark| mark.is_on(self.connection_mark)),
+        }
+    }
+
+    /// What a chain of the plan does with it.
+    fn walks(&self, plan: &Plan, chain: &str) -> Option<Action> {
+        let rules = plan.chains().iter().filter(|found| found.name == chain).flat_map(|chain| &chain.rules);
+        let mut met = rules.filter(|rule| rule.matches().iter().all(|condition| self.meets(condition)));
+        met.next().map(Rule::action)
+    }
+}
+
+fn holds<T>(test: &Test<T>, is: impl Fn(&T) -> bool) -> bool {
+    match test {
+        Test::Is(value) => is(value),
+        Test::IsNot(value) => !is(value),
+    }
+}
+
+fn interface(name: &str) -> InterfaceName {
+    InterfaceName::new(name).unwrap()
+}
+
+prop_compose! {
+    pub(crate) fn intents()(
+        ports in vec(1_u16.., 4).prop_filter("distinct", |ports| {
+            (0..4).all(|one| (0..one).all(|other| ports[one] != ports[other]))
+        }),
+        dns: bool,
+        bypassed: bool,
+        interfaces in vec(select(vec!["tap0", "tap1", "k6t-eth0"]), 0..4),
+        v4_only: bool,
+        marks in select(vec![(0x539, 0xfff, 0x111, 0xfff), (1, u32::MAX, 2, u32::MAX), (1 << 31, 1 << 31, 1, 1)]),
+        probe in 1_u32..,
+        table in 1_u32..253,
+        priority in 1_u32..32766,
+    ) -> Intent {
+        let port = |index: usize| Port::new(ports[index]).unwrap();
+        let probe = Ipv4Addr::from(probe & 0x00ff_ffff | 0x0a00_0001);
+        let (proxy, mask, connection, connection_mask) = marks;
+        Intent::ambient()
+            .with_ports(Ports { outbound: port(0), inbound_plaintext: port(1), inbound_hbone: port(2) })
+            .unwrap()
+            .with_dns(if dns { DnsCapture::To(port(3)) } else { DnsCapture::Off })
+            .unwrap()
+            .with_inbound(if bypassed { Inbound::Bypassed } else { Inbound::Captured })
+            .with_virtual_interfaces(interfaces.iter().map(|name| interface(name)).collect())
+            .unwrap()
+            .with_families(if v4_only { Families::V4 } else { Families::V4AndV6 })
+            .with_marks(
+                Marks::new(Mark::new(proxy, mask).unwrap(), Mark::new(connection, connection_mask).unwrap()).unwrap(),
+            )
+            .with_probe_addresses(ProbeAddresses::new(probe, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7)).unwrap())
+            .with_reply_routing(ReplyRouting::new(table, priority).unwrap())
+    }
+}
+
+/// An intent and a packet that is likely to touch what the intent names.
+fn scenes() -> impl Strategy<Value = (Intent, Packet)> {
+    intents().prop_flat_map(|intent| {
+        let probes = intent.probe_addresses();
+        let addresses = move |family: Family| {
+            let others: [IpAddr; 2] = match family {
+                Family::V4 => [Ipv4Addr::new(10, 1, 2, 3).into(), Ipv4Addr::new(127, 0, 0, 2).into()],
+                Family::V6 => {
+                    [Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 9).into(), Ipv6Addr::UNSPECIFIED.into()]
+                }
+            };
+            select(vec![family.loopback(), probes.of(family), others[0], others[1]])
+        };
+        let Ports { outbound, inbound_plaintext, inbound_hbone } = intent.ports();
+        let ports = select(vec![
+            outbound,
+            inbound_plaintext,
+            inbound_hbone,
+            Port::new(53).unwrap(),
+            Port::new(80).unwrap(),
+        ]);
+        let names = select(vec!["lo", "eth0", "tap0", "tap1"]).prop_map(interface);
+        let marks = || {
+            let marks = intent.marks();
+            prop_oneof![Just(0), Just(marks.proxy().value()), Just(marks.connection().value()), any::<u32>()]
+        };
+        let packet = (
+            (names.clone(), names, select(vec![Protocol::Tcp, Protocol::Udp])),
+            select(vec![Family::V4, Family::V6])
+                .prop_flat_map(move |family| (addresses(family), addresses(family))),
+            (ports.clone(), ports),
+            (marks(), marks()),
+        );
+        let packet = packet.prop_map(|((incoming, outgoing, protocol), addresses, ports, marks)| Packet {
+            incoming: Some(incoming),
+            outgoing: Some(outgoing),
+            protocol,
+            source: addresses.0,
+            destination: addresses.1,
+            source_port: ports.0,
+            destination_port: ports.1,
+            mark: marks.0,
+            connection_mark: marks.1,
+        });
+        (Just(intent.clone()), packet)
+    })
+}
+
+fn is_redirect(action: Option<Action>) -> bool {
+    matches!(action, Some(Action::Redirect(_)))
+}
+
+proptest! {
+    #[test]
+    fn no_packet_of_the_proxy_is_redirected((intent, packet) in scenes()) {
+        let plan = Plan::new(&intent);
+        let packet = Packet { mark: packet.mark & !intent.marks().proxy().mask() | intent.marks().proxy().value(), ..packet };
+        for chain in plan.chains() {
+            prop_assert!(!is_redirect(packet.walks(&plan, &chain.name)), "{}", chain.name);
+        }
+    }
+
+    #[test]
+    fn every_redirect_excepts_the_proxy(intent in intents()) {
+        let proxy = Match::PacketMark(Test::IsNot(intent.marks().proxy()));
+        let plan = Plan::new(&intent);
+        for rule in plan.chains().iter().flat_map(|chain| &chain.rules) {
+            prop_assert!(!is_redirect(Some(rule.action())) || rule.matches().contains(&proxy), "{}", rule);
+        }
+    }
+
+    #[test]
+    fn tcp_leaves_only_captured_or_by_a_named_exception((intent, packet) in scenes()) {
+        let Packet { protocol, destination, mark, .. } = packet;
+        let packet = Packet { outgoing: Some(interface("eth0")), incoming: None, ..packet };
+        let to = Family::of(destination);
+        let exceptions = [
+            protocol != Protocol::Tcp,
+            !intent.families().all().contains(&to),
+            destination == to.loopback(),
+            destination == intent.probe_addresses().of(to),
+            intent.marks().proxy().is_on(mark),
+        ];
+        if exceptions.contains(&true) {
+            return Ok(());
+        }
+        let is_dns = packet.destination_port.number() == 53;
+        let expected = match intent.dns() {
+            DnsCapture::To(port) if is_dns => Action::Redirect(port),
+            _ if intent.marks().connection().is_on(mark) => Action::Accept,
+            _ => Action::Redirect(intent.ports().outbound),
+        };
+        prop_assert_eq!(packet.walks(&Plan::new(&intent), "nat-output"), Some(expected));
+    }
+
+    #[test]
+    fn tcp_comes_in_only_captured_or_by_a_named_exception((intent, packet) in scenes()) {
+        let Packet { protocol, source, destination, mark, destination_port, .. } = packet;
+        let packet = Packet { outgoing: None, ..packet };
+        let from = Family::of(source);
+        let is_virtual = packet.incoming.as_ref().is_some_and(|name| intent.virtual_interfaces().contains(name));
+        let captured = protocol == Protocol::Tcp
+            && intent.families().all().contains(&from)
+            && !intent.marks().proxy().is_on(mark);
+        let to_application = intent.inbound() == Inbound::Captured
+            && source != intent.probe_addresses().of(from)
+            && destination != from.loopback()
+            && destination_port != intent.ports().inbound_hbone;
+        let walked = packet.walks(&Plan::new(&intent), "nat-prerouting");
+        if captured && is_virtual {
+            prop_assert_eq!(walked, Some(Action::Redirect(intent.ports().outbound)));
+        } else if captured && to_application {
+            prop_assert_eq!(walked, Some(Action::Redirect(intent.ports().inbound_plaintext)));
+        } else {
+            prop_assert!(!is_redirect(walked), "{:?}", walked);
+        }
+    }
+
+    #[test]
+    fn the_marks_of_a_reply_are_set_and_nothing_else_is_marked((intent, packet) in scenes()) {
+        let plan = Plan::new(&intent);
+        let captured = intent.families().all().contains(&Family::of(packet.destination));
+        let connection = intent.marks().connection();
+        let tagged = captured && intent.marks().proxy().is_on(packet.mark);
+        let steered = captured && connection.is_on(packet.connection_mark);
+        prop_assert_eq!(
+            packet.walks(&plan, "mangle-prerouting"),
+            tagged.then_some(Action::SetConnectionMark(connection))
+        );
+        prop_assert_eq!(packet.walks(&plan, "mangle-output"), steered.then_some(Action::SetPacketMark(connection)));
+        for rule in plan.policy_rules() {
+            prop_assert!(rule.mark == connection && plan.routes().iter().any(|route| route.table == rule.table));
+        }
+    }
+
+    #[test]
+    fn a_plan_for_ipv4_has_nothing_that_an_ipv6_packet_meets((intent, packet) in scenes()) {
+        let plan = Plan::new(&intent.with_families(Families::V4));
+        if Family::of(packet.destination) == Family::V6 {
+            for chain in plan.chains() {
+                prop_assert_eq!(packet.walks(&plan, &chain.name), None);
+            }
+        }
+        prop_assert!(plan.routes().iter().all(|route| route.family == Family::V4));
+        prop_assert!(plan.policy_rules().iter().all(|rule| rule.family == Family::V4));
+    }
+
+    #[test]
+    fn every_reason_fits_into_a_comment(intent in intents()) {
+        for rule in Plan::new(&intent).chains().iter().flat_map(|chain| &chain.rules) {
+            let why = rule.why();
+            prop_assert!((1..=crate::rule::MAX_WHY).contains(&why.len()), "{}", why);
+            prop_assert!(why.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"'), "{}", why);
+        }
+    }
+}

@@ -1,5 +1,12 @@
 //! Plans in real network namespaces. Each test makes its own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test without libtest's harness, which clippy does not know for one"
+)]
+
 use std::process::ExitCode;
 
 #[path = "../cases/mod.rs"]
