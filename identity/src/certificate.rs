@@ -9,6 +9,8 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::GeneralName;
+#[cfg(feature = "ca")]
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
 use crate::error::{AuthorityError, LeafError, MalformedCertificate};
@@ -65,16 +67,6 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// The subject's name, in DER.
-    pub(crate) fn subject(&self) -> &[u8] {
-        self.0.subject().as_raw()
-    }
-
-    /// The issuer's name, in DER.
-    pub(crate) fn issuer(&self) -> &[u8] {
-        self.0.issuer().as_raw()
-    }
-
     /// The SubjectPublicKeyInfo, in DER.
     pub(crate) fn public_key_info(&self) -> &[u8] {
         self.0.public_key().raw
@@ -108,6 +100,28 @@ impl<'a> Certificate<'a> {
             (Some(uri), 0) => Ok(uri),
             (Some(_), others) => Err(LeafError::SeveralUris { count: others.saturating_add(1) }),
         }
+    }
+}
+
+/// What an issuer must know of its own certificate.
+#[cfg(feature = "ca")]
+impl Certificate<'_> {
+    /// The subject's name, in DER.
+    pub(crate) fn subject(&self) -> &[u8] {
+        self.0.subject().as_raw()
+    }
+
+    /// The issuer's name, in DER.
+    pub(crate) fn issuer(&self) -> &[u8] {
+        self.0.issuer().as_raw()
+    }
+
+    /// The subject key identifier, if it has one.
+    pub(crate) fn key_identifier(&self) -> Option<&[u8]> {
+        self.0.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0),
+            _ => None,
+        })
     }
 }
 

@@ -1,6 +1,4 @@
-//! What can be wrong, one type per operation. Messages do not repeat their cause: print the chain of sources.
-
-use std::time::SystemTime;
+//! What can be wrong, one type per operation, but for the CA's (`ca/error.rs`). Messages do not repeat their cause: print the chain of sources.
 
 use thiserror::Error;
 
@@ -301,90 +299,6 @@ impl std::fmt::Display for Unexpected {
         }
     }
 }
-
-/// Why a certificate and a key are not a [`Ca`](crate::Ca).
-#[cfg(feature = "ca")]
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum CaError {
-    /// The PEM text of the certificate.
-    #[error("CA certificate is unreadable")]
-    CertificatePem(#[source] PemError),
-    /// The PEM text of the key.
-    #[error("CA key is unreadable")]
-    KeyPem(#[source] PemError),
-    /// The chain leaves no room for a workload's certificate.
-    #[error("CA chain is not acceptable")]
-    Chain(#[from] ChainError),
-    /// One of the certificates cannot vouch for others.
-    #[error("certificate {index} of the CA chain cannot sign")]
-    Certificate {
-        /// Which one, from zero.
-        index: usize,
-        /// What is wrong with it.
-        source: AuthorityError,
-    },
-    /// A certificate of the chain is not issued by the one after it.
-    #[error("certificate {index} of the CA chain is not issued by the next one")]
-    Order {
-        /// Which one, from zero.
-        index: usize,
-    },
-    /// The key.
-    #[error("CA key is not usable")]
-    Key(#[from] KeyError),
-    /// The certificate's subject cannot be written as an issuer, byte for byte.
-    #[error("subject name of the CA certificate has a form that cannot be issued from")]
-    Subject,
-    /// The crypto library refuses.
-    #[error("CA cannot sign")]
-    Sign(#[from] SignError),
-    /// The CA's own root is refused.
-    #[error("CA root is not acceptable")]
-    Bundle(#[from] BundleError),
-}
-
-/// Why a [`Ca`](crate::Ca) does not issue.
-#[cfg(feature = "ca")]
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum IssueError {
-    /// The id is of another trust domain than the CA.
-    #[error("id is of trust domain {actual}, and the CA issues for {expected}")]
-    TrustDomain {
-        /// The CA's trust domain.
-        expected: TrustDomain,
-        /// The id's trust domain.
-        actual: TrustDomain,
-    },
-    /// Nothing would be valid for as little as a second, which is what certificates count in.
-    #[error("lifetime is shorter than a second")]
-    Lifetime,
-    /// A certificate of the CA has expired, so that nothing it signs is valid.
-    #[error("CA is not valid now")]
-    Expired {
-        /// Until when it was.
-        not_after: SystemTime,
-    },
-    /// A certificate of the CA is not valid yet.
-    #[error("CA is not valid yet")]
-    NotYetValid {
-        /// From when it will be.
-        not_before: SystemTime,
-    },
-    /// The crypto library refuses.
-    #[error("CA cannot sign")]
-    Sign(#[from] SignError),
-    /// What was signed is not an SVID: the id has no path, for example.
-    #[error("nothing acceptable was issued")]
-    Svid(#[from] SvidError),
-}
-
-/// What the library that makes certificates and keys found wrong.
-#[cfg(feature = "ca")]
-#[derive(Debug, Error)]
-#[error(transparent)]
-pub struct SignError(#[from] pub(crate) rcgen::Error);
 
 /// Why there is no TLS configuration.
 #[derive(Debug, Error)]

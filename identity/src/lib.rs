@@ -43,9 +43,9 @@
 //!
 //! # Features
 //!
-//! - `aws-lc-rs` (default), `ring`: each adds a constructor of a crypto provider, [`tls::aws_lc_rs`] and `tls::ring`. With
+//! - `aws-lc-rs` (default), `ring`: each adds a constructor of a crypto provider, `tls::aws_lc_rs` and `tls::ring`. With
 //!   neither, bring your own rustls `CryptoProvider`. None is ever installed for the process.
-//! - `ca` (default): [`Ca`], the embedded certificate authority. It needs one of the two providers.
+//! - `ca` (default): `Ca`, the embedded certificate authority. It needs one of the two providers.
 //!
 //! Types of other crates in the API: those of `rustls-pki-types` (certificates, keys, time), and in [`tls`] those of
 //! `rustls` 0.23.
@@ -57,6 +57,7 @@ mod bundle;
 mod ca;
 mod certificate;
 mod chain;
+mod der;
 mod error;
 mod expected;
 mod pem;
@@ -70,13 +71,11 @@ mod verify;
 
 pub use bundle::Bundle;
 #[cfg(feature = "ca")]
-pub use ca::Ca;
+pub use ca::{Ca, CaError, IssueError, SignError};
 pub use error::{
     AuthorityError, BundleError, ChainError, KeyError, LeafError, MalformedCertificate, ParseError,
     PathError, PemError, ServiceAccountError, SvidError, TlsError, Unexpected, VerifyError,
 };
-#[cfg(feature = "ca")]
-pub use error::{CaError, IssueError, SignError};
 pub use expected::{Authorizer, Expected};
 pub use service_account::ServiceAccount;
 pub use spiffe_id::SpiffeId;

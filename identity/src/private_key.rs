@@ -5,17 +5,13 @@
 
 use rustls_pki_types::PrivateKeyDer;
 
+#[cfg(feature = "ca")]
+use crate::der;
+use crate::der::{
+    BIT_STRING, EXPLICIT_1, IMPLICIT_1, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, find, take,
+    whole_bytes,
+};
 use crate::error::KeyError;
-
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-/// `[1] EXPLICIT BIT STRING`, an ECDSA key's public half (RFC 5915 §3).
-const EXPLICIT_1: u8 = 0xa1;
-/// `[1] IMPLICIT BIT STRING`, any key's public half (RFC 5958 §2).
-const IMPLICIT_1: u8 = 0x81;
 
 /// 1.2.840.113549.1.1.1 (RFC 8017 §A.1).
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
@@ -58,8 +54,9 @@ pub(crate) fn to_pkcs8(key: &PrivateKeyDer<'_>, public_key_info: &[u8]) -> Resul
         _ => return Err(KeyError::Malformed),
     };
     let (algorithm, _) = read_public_key_info(public_key_info).ok_or(KeyError::Mismatch)?;
-    let version = wrap(INTEGER, &[0]);
-    Ok(wrap(SEQUENCE, &[version, wrap(SEQUENCE, algorithm), wrap(OCTET_STRING, bare)].concat()))
+    let version = der::wrap(INTEGER, &[0]);
+    let (algorithm, bare) = (der::wrap(SEQUENCE, algorithm), der::wrap(OCTET_STRING, bare));
+    Ok(der::wrap(SEQUENCE, &[version, algorithm, bare].concat()))
 }
 
 /// What a key says of its public half.
@@ -113,61 +110,4 @@ fn read_pkcs1(der: &[u8]) -> Option<(&'static [u8], Said<'_>)> {
 
 fn said_bits(bits: &[u8]) -> Option<Said<'_>> {
     whole_bytes(bits).map(Said::Bits)
-}
-
-/// The contents of a bit string of whole bytes, as every key's is.
-fn whole_bytes(bits: &[u8]) -> Option<&[u8]> {
-    match bits.split_first() {
-        Some((0, bytes)) => Some(bytes),
-        _ => None,
-    }
-}
-
-/// The contents of the first element with `tag` among those in a row.
-fn find(mut der: &[u8], tag: u8) -> Option<&[u8]> {
-    while let Some((&first, _)) = der.split_first() {
-        let (contents, rest) = take(der, first)?;
-        if first == tag {
-            return Some(contents);
-        }
-        der = rest;
-    }
-    None
-}
-
-/// The contents of the element with `tag` that `der` begins with, and what follows it (X.690 §8.1).
-fn take(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&first, der) = der.split_first()?;
-    let (&length, der) = der.split_first()?;
-    if first != tag {
-        return None;
-    }
-    let (length, der) = match length {
-        0..=0x7f => (usize::from(length), der),
-        // Two bytes hold the length of any key that there is.
-        0x81 | 0x82 => {
-            let (length, der) = der.split_at_checked(usize::from(length & 0x7f))?;
-            (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), der)
-        }
-        _ => return None,
-    };
-    der.split_at_checked(length)
-}
-
-/// `contents` as an element with `tag` (X.690 §10.1: the shortest length).
-#[cfg(feature = "ca")]
-fn wrap(tag: u8, contents: &[u8]) -> Vec<u8> {
-    let length = contents.len().to_be_bytes();
-    let zeros = length.iter().take_while(|byte| **byte == 0).count();
-    let significant = length.get(zeros..).unwrap_or_default();
-    let mut der = vec![tag];
-    if contents.len() > 0x7f {
-        der.extend(u8::try_from(significant.len()).map(|count| 0x80 | count));
-    }
-    if significant.is_empty() {
-        der.push(0);
-    }
-    der.extend(significant);
-    der.extend(contents);
-    der
 }

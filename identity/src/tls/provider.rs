@@ -4,9 +4,8 @@
 //! server of the last decade, and no less safe for keys that live as long as a connection. ChaCha20-Poly1305 is for the
 //! machines without.
 
-use std::sync::Arc;
-
-use rustls::crypto::CryptoProvider;
+#[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
+use {rustls::crypto::CryptoProvider, std::sync::Arc};
 
 /// AWS-LC's algorithms.
 ///

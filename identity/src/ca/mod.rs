@@ -1,24 +1,29 @@
 //! [`Ca`]: an embedded certificate authority.
 
+mod error;
+mod signer;
+
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 
+pub use self::error::{CaError, IssueError, SignError};
+use self::signer::Signer;
 use crate::bundle::Bundle;
 use crate::certificate::{Certificate, Validity};
 use crate::chain::MAX_CERTIFICATES;
-use crate::error::{AuthorityError, CaError, ChainError, IssueError, KeyError, SignError};
+use crate::error::{AuthorityError, ChainError};
+use crate::pem;
 use crate::spiffe_id::SpiffeId;
 use crate::svid::Svid;
 use crate::trust_domain::TrustDomain;
-use crate::{pem, private_key};
 
 /// How much earlier than now what is issued is valid, for peers whose clocks are behind. Istio allows two minutes and
 /// SPIRE ten seconds; machines that keep time at all are within one minute.
@@ -35,7 +40,7 @@ const SERIAL_BYTES: usize = 16;
 /// It issues short-lived [`Svid`]s, each with a key of its own. Its own key is never given out and never printed.
 pub struct Ca {
     bundle: Bundle,
-    issuer: Issuer<'static, KeyPair>,
+    signer: Signer,
     /// What is served after every leaf: from the certificate that signs it up to the one below the root.
     intermediates: Vec<CertificateDer<'static>>,
     /// When every certificate from the signing one to the root is valid.
@@ -76,9 +81,9 @@ impl Ca {
             return Err(ChainError::TooLong { limit: MAX_CERTIFICATES, actual: chain.len() }.into());
         }
         let validity = check_chain(&chain)?;
-        let issuer = new_issuer(chain.first().ok_or(ChainError::Empty)?, key)?;
+        let signer = Signer::new(chain.first().ok_or(ChainError::Empty)?, key)?;
         let root = chain.pop().ok_or(ChainError::Empty)?;
-        Ok(Self { bundle: Bundle::new(trust_domain, vec![root])?, issuer, intermediates: chain, validity })
+        Ok(Self { bundle: Bundle::new(trust_domain, vec![root])?, signer, intermediates: chain, validity })
     }
 
     /// An SVID for `id`, with a new P-256 key, valid from a minute before `now` until `lifetime` after it, but never
@@ -93,9 +98,9 @@ impl Ca {
         let (not_before, not_after) = leaf_validity(self.validity, lifetime, now)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(SignError)?;
         let leaf = leaf_params(id, &key, not_before, not_after)
-            .and_then(|params| params.signed_by(&key, &self.issuer))
+            .and_then(|params| self.signer.sign(&params, &key))
             .map_err(SignError)?;
-        let mut chain = vec![leaf.into()];
+        let mut chain = vec![leaf];
         chain.extend_from_slice(&self.intermediates);
         Ok(Svid::new(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())?)
     }
@@ -132,31 +137,6 @@ fn check_chain(chain: &[CertificateDer<'_>]) -> Result<Validity, CaError> {
         below = Some((certificate, validity));
     }
     below.map(|(_, validity)| validity).ok_or_else(|| ChainError::Empty.into())
-}
-
-/// What signs in the name of `certificate`.
-fn new_issuer(
-    certificate: &CertificateDer<'_>,
-    key: &PrivateKeyDer<'_>,
-) -> Result<Issuer<'static, KeyPair>, CaError> {
-    let parsed = Certificate::parse(certificate)
-        .map_err(|error| CaError::Certificate { index: 0, source: error.into() })?;
-    private_key::check_matches(key, parsed.public_key_info())?;
-    let key = private_key::to_pkcs8(key, parsed.public_key_info())?;
-    let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key)).map_err(SignError)?;
-    // The file's word for its public half is not enough: what signs must be what the certificate names.
-    if key.subject_public_key_info() != parsed.public_key_info() {
-        return Err(KeyError::Mismatch.into());
-    }
-    let issuer = Issuer::from_ca_cert_der(certificate, key).map_err(SignError)?;
-    // Paths are built by comparing names byte for byte, and rcgen writes the name anew. Signing something, once, shows
-    // whether it comes out the same.
-    let trial = CertificateParams::default().signed_by(issuer.key(), &issuer).map_err(SignError)?;
-    let trial = Certificate::parse(trial.der()).map_err(|_| CaError::Subject)?;
-    match trial.issuer() == parsed.subject() {
-        true => Ok(issuer),
-        false => Err(CaError::Subject),
-    }
 }
 
 /// What stands in a root that we make (X509-SVID §4): it may sign workloads' certificates and nothing else.
