@@ -135,6 +135,31 @@ async fn what_comes_for_a_dropped_reader_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_chunk_in_the_hand_of_a_dropped_reader_is_given_back() {
+    let mut pair = Pair::with(&small()).await;
+    let mut writers = Vec::new();
+    for _ in 0..2 * CONNECTION / FRAME_PAYLOAD {
+        let (mut send, mut recv, rest) = one(&mut pair).await;
+        settled(send.send_all(Bytes::from(vec![7; FRAME_PAYLOAD]))).await.expect("there is room").unwrap();
+        let chunk = settled(recv.data()).await.unwrap().unwrap().unwrap();
+        assert_eq!(chunk.len(), FRAME_PAYLOAD);
+        drop(recv);
+        writers.push((send, rest));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_is_not_used_is_no_more_than_was_asked_for() {
+    let config = small().with_connection_window(u32::try_from(STREAM).unwrap()).unwrap();
+    let mut pair = Pair::with(&config).await;
+    let (mut asks, _recv, _rest) = one(&mut pair).await;
+    assert_eq!(asks.capacity(10).await.unwrap(), 10);
+    let (mut sends, _recv, _rest) = one(&mut pair).await;
+    assert_eq!(fill(&mut sends).await, STREAM - 10);
+    asks.send(Bytes::from_static(b"ten bytes.")).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn room_is_asked_for_before_it_is_used() {
     let mut pair = Pair::with(&small()).await;
     let (mut send, mut recv, _rest) = one(&mut pair).await;

@@ -63,10 +63,10 @@ pub(crate) async fn quiet() {
     assert!(settled(std::future::pending::<()>()).await.is_none());
 }
 
-/// Everything up to the end.
+/// Everything up to the end, which comes without waiting for time to pass.
 pub(crate) async fn read_all(recv: &mut RecvHalf) -> std::io::Result<Vec<u8>> {
     let mut all = Vec::new();
-    while let Some(chunk) = recv.data().await {
+    while let Some(chunk) = settled(recv.data()).await.expect("there is more, or an end") {
         all.extend_from_slice(&chunk?);
     }
     Ok(all)

@@ -175,6 +175,23 @@ async fn one_failure_reaches_a_hundred_and_is_then_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_after_a_failure_dials_again() {
+    let (pool, to) = (pool(), Destination::new(Behaviour::Fail).gated());
+    let (mut first, mut slow) = (Box::pin(to.open(&pool)), Box::pin(to.open(&pool)));
+    // Both wait for one flight; only one of them is there when it comes back.
+    std::future::poll_fn(|cx| {
+        let _ = slow.as_mut().poll(cx);
+        std::task::Poll::Ready(())
+    })
+    .await;
+    to.open_gate();
+    assert!(first.as_mut().await.is_err());
+    assert!(matches!(to.open(&pool).await, Err(PoolError::Dial { source }) if source.0 == 2));
+    drop(slow);
+    assert_eq!(pool.keys(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_do_not_share() {
     let (pool, to) = (pool(), Destination::new(Behaviour::Accept));
     let _a = to.open_for(&pool, "a").await.unwrap();
@@ -210,16 +227,17 @@ async fn a_flight_nobody_waits_for_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_place_is_free_again_when_both_halves_are_gone() {
     let (pool, to) = (small(2, 8), Destination::new(Behaviour::Accept));
-    let (recv, send) = to.open(&pool).await.unwrap().into_split();
-    let _other = to.open(&pool).await.unwrap();
+    let (recv, one_half) = to.open(&pool).await.unwrap().into_split();
     drop(recv);
-    let third = to.open(&pool).await.unwrap();
-    assert_eq!((third.origin(), pool.connections()), (Origin::Dialled, 2), "one half is still there");
+    let (other_half, send) = to.open(&pool).await.unwrap().into_split();
     drop(send);
+    let third = to.open(&pool).await.unwrap();
+    assert_eq!((third.origin(), pool.connections()), (Origin::Dialled, 2), "two halves are still there");
     let fourth = to.open(&pool).await.unwrap();
     assert_eq!((fourth.origin(), pool.connections()), (Origin::Shared, 2));
-    let fifth = to.open(&pool).await.unwrap();
-    assert_eq!((fifth.origin(), pool.connections()), (Origin::Shared, 2));
+    drop((one_half, other_half));
+    let again = [to.open(&pool).await.unwrap(), to.open(&pool).await.unwrap()];
+    assert!(again.iter().all(|pooled| pooled.origin() == Origin::Shared));
     assert_eq!(to.open(&pool).await.unwrap().origin(), Origin::Dialled);
 }
 
