@@ -1,4 +1,5 @@
-//! What can be wrong, one type per operation, but for the CA's (`ca/error.rs`). Messages do not repeat their cause: print the chain of sources.
+//! What can be wrong, one type per operation, but for the CA's (`ca/error.rs`). Messages do not repeat their cause:
+//! print the chain of sources.
 
 use thiserror::Error;
 

@@ -43,8 +43,8 @@
 //!
 //! # Features
 //!
-//! - `aws-lc-rs` (default), `ring`: each adds a constructor of a crypto provider, `tls::aws_lc_rs` and `tls::ring`. With
-//!   neither, bring your own rustls `CryptoProvider`. None is ever installed for the process.
+//! - `aws-lc-rs` (default), `ring`: each adds a constructor of a crypto provider, `tls::aws_lc_rs` and `tls::ring`.
+//!   With neither, bring your own rustls `CryptoProvider`. None is ever installed for the process.
 //! - `ca` (default): `Ca`, the embedded certificate authority. It needs one of the two providers.
 //!
 //! Types of other crates in the API: those of `rustls-pki-types` (certificates, keys, time), and in [`tls`] those of

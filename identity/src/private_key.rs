@@ -1,7 +1,8 @@
 //! What the file of a private key says of its public half, without a crypto library.
 //!
 //! An RSA key always says it; an ECDSA key nearly always; an Ed25519 key seldom. What is said must be true of the
-//! certificate. What is left unsaid, and whether it is true of the secret half, the crypto provider checks when the key is first used.
+//! certificate. What is left unsaid, and whether it is true of the secret half, the crypto provider checks when the key
+//! is first used.
 
 use rustls_pki_types::PrivateKeyDer;
 

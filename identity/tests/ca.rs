@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use inpod_identity::{Bundle, Ca, CaError, IssueError, KeyError, Role, SpiffeId, Svid, TrustDomain, verify};
 use lab::{Authority, HOUR, domain, id, now, pem, providers, unix};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, PKCS_ED25519};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 const RSA_ROOT: &[u8] = include_bytes!("data/rsa-root.pem");
@@ -202,7 +203,7 @@ fn an_unreadable_ca_is_one_clear_error() {
         pem("CERTIFICATE", &svid.chain()[0])
     };
     let no_sign = Authority::root_with("root", |root| {
-        root.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        root.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     });
     for (certificate, key, text) in [
         (&b""[..], RSA_PKCS8, "CA certificate is unreadable: no certificate in PEM"),
@@ -236,20 +237,26 @@ fn an_unreadable_ca_is_one_clear_error() {
     assert!(refused(cut, RSA_PKCS8).1.starts_with("CA certificate is unreadable: malformed PEM: "));
 }
 
+/// The file of a key may keep silent about its public half, or lie.
 #[test]
-fn a_key_that_lies_about_its_public_half_is_refused() {
-    let [own, other] = [(); 2].map(|()| rcgen::KeyPair::generate().unwrap());
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let root = params.self_signed(&own).unwrap();
-    let (mut lying, bits) = (other.serialize_der(), other.public_key_raw());
-    let start = lying.windows(bits.len()).position(|window| window == bits).unwrap();
-    lying[start..start + bits.len()].copy_from_slice(own.public_key_raw());
-    let lying = pem("PRIVATE KEY", &lying);
-    assert!(matches!(
-        Ca::from_pem(domain(), root.pem().as_bytes(), lying.as_bytes()),
-        Err(CaError::Sign(_) | CaError::Key(KeyError::Mismatch))
-    ));
+fn the_key_of_another_root_is_refused() {
+    let root_of = |key: &KeyPair| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.self_signed(key).unwrap().pem()
+    };
+    let load = |root: &KeyPair, key: Vec<u8>| {
+        Ca::from_pem(domain(), root_of(root).as_bytes(), pem("PRIVATE KEY", &key).as_bytes()).map(|_| ())
+    };
+    let [own, other] = [(); 2].map(|()| KeyPair::generate_for(&PKCS_ED25519).unwrap());
+    load(&own, lab::silent_pkcs8(&own)).unwrap();
+    let refusal = load(&own, lab::silent_pkcs8(&other));
+    assert!(matches!(refusal, Err(CaError::Key(KeyError::Mismatch))));
+
+    let [own, other] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    load(&own, own.serialize_der()).unwrap();
+    let refusal = load(&own, lab::lying_pkcs8(&other, &own));
+    assert!(matches!(refusal, Err(CaError::Sign(_) | CaError::Key(KeyError::Mismatch))));
 }
 
 #[test]

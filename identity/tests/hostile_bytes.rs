@@ -6,7 +6,7 @@ mod lab;
 
 use std::sync::LazyLock;
 
-use inpod_identity::{Bundle, Ca, Role, Svid, verify};
+use inpod_identity::{Bundle, Ca, LeafError, Role, SpiffeId, Svid, VerifyError, verify};
 use lab::{Authority, HOUR, domain, id, now, pem, provider, unix};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -83,7 +83,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     prop::collection::vec(change(), 1..4)
 }
 
-fn believed(leaf: &[u8], intermediate: &[u8], role: Role) -> Option<inpod_identity::SpiffeId> {
+fn believed(leaf: &[u8], intermediate: &[u8], role: Role) -> Option<SpiffeId> {
     let chain = [CertificateDer::from(leaf), CertificateDer::from(intermediate)];
     let algorithms = provider().signature_verification_algorithms.all;
     verify(&chain, &GOOD.root.bundle(), role, algorithms, unix(now())).ok()
@@ -93,6 +93,20 @@ fn believed(leaf: &[u8], intermediate: &[u8], role: Role) -> Option<inpod_identi
 fn the_unchanged_chain_is_believed() {
     let found = believed(&GOOD.leaf, &GOOD.intermediate, Role::Server);
     assert_eq!(found, Some(id("/ns/shop/sa/cart")));
+}
+
+/// It could be a second URI.
+#[test]
+fn a_name_that_cannot_be_read_is_not_passed_over() {
+    let name = b"cart.shop.svc";
+    let mut leaf = GOOD.leaf.clone();
+    let at = leaf.windows(name.len()).position(|window| window == name).unwrap();
+    assert_eq!(leaf[at - 2], 0x82, "a DNS name");
+    leaf[at - 2] = 0x86;
+    leaf[at] = 0xff;
+    let algorithms = provider().signature_verification_algorithms.all;
+    let refusal = verify(&[leaf.into()], &GOOD.root.bundle(), Role::Client, algorithms, unix(now()));
+    assert!(matches!(refusal, Err(VerifyError::Leaf(LeafError::Malformed(_)))), "{refusal:?}");
 }
 
 /// Every byte of the leaf, one at a time, with every single bit of it turned.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inpod_identity::{
-    Authorizer, Bundle, Ca, ChainError, Expected, LeafError, ParseError, SpiffeId, Svid, TlsError,
-    Unexpected, VerifyError, tls,
+    Authorizer, Bundle, Ca, ChainError, Expected, KeyError, LeafError, ParseError, SpiffeId, Svid, SvidError,
+    TlsError, Unexpected, VerifyError, tls,
 };
 use lab::{
     Authority, Chain, HOUR, Outcome, careless_client, careless_server, dns, domain, handshake, handshake_at,
@@ -21,9 +21,11 @@ use rcgen::{
     PKCS_ED25519, SanType,
 };
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, OtherError, ServerConfig,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind, OtherError,
+    ServerConfig,
 };
 use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
 
 fn anyone() -> Arc<dyn Authorizer> {
     Arc::new(Expected::in_trust_domain(domain()))
@@ -50,6 +52,13 @@ fn configs(ca: &Ca) -> (ClientConfig, ServerConfig) {
     )
 }
 
+/// Both configurations by the tests' clock, for use more than once.
+fn still((mut client, mut server): (ClientConfig, ServerConfig)) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+    client.time_provider = stopped(now());
+    server.time_provider = stopped(now());
+    (Arc::new(client), Arc::new(server))
+}
+
 // What is accepted.
 
 #[test]
@@ -69,23 +78,53 @@ fn both_ends_know_each_other_with_any_pair_of_providers() {
 
 #[test]
 fn nobody_is_there_before_the_handshake_is_finished() {
-    let (client, server) = configs(&new_ca());
-    let (client, server) = lab::ends(&Arc::new(client), &Arc::new(server));
-    assert_eq!((tls::peer_id(&client), tls::peer_id(&server)), (None, None));
+    let (client, mut server) = configs(&new_ca());
+    // Records so small that the last one of the certificate is not the last one of the handshake.
+    server.max_fragment_size = Some(32);
+    let (client, server) = still((client, server));
+    let (mut client, mut server) = lab::ends(&client, &server);
+    let mut asked_after_the_certificate = 0;
+    lab::shake_slowly(&mut client, &mut server, |client| {
+        if client.is_handshaking() {
+            asked_after_the_certificate += usize::from(client.peer_certificates().is_some());
+            assert_eq!(tls::peer_id(client), None);
+        }
+    });
+    assert!(asked_after_the_certificate > 0);
+    assert_eq!(tls::peer_id(&client), Some(id("/server")));
+    assert_eq!(tls::peer_id(&server), None, "the client's certificate has not arrived");
 }
 
 #[test]
-fn no_name_is_sent_and_nothing_is_resumed() {
-    let (mut client, mut server) = configs(&new_ca());
-    client.time_provider = stopped(now());
-    server.time_provider = stopped(now());
-    let (client, server) = (Arc::new(client), Arc::new(server));
-    for _ in 0..2 {
-        let (mut client, mut server) = lab::ends(&client, &server);
-        lab::shake(&mut client, &mut server).server.unwrap();
-        assert_eq!(server.server_name(), None);
-        assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full));
-        assert_eq!(client.tls13_tickets_received(), 0);
+fn no_name_is_sent_whatever_it_is() {
+    let (client, server) = still(configs(&new_ca()));
+    let (_, mut server) = lab::ends(&client, &server);
+    let mut client = ClientConnection::new(client, "shop.example".try_into().unwrap()).unwrap();
+    lab::shake(&mut client, &mut server).server.unwrap();
+    assert_eq!(server.server_name(), None);
+}
+
+/// Not even with a peer that would.
+#[test]
+fn nothing_is_resumed() {
+    let ca = new_ca();
+    let (own_client, own_server) = configs(&ca);
+    let shown = |path| {
+        let svid = issue(&ca, path);
+        (svid.chain().to_vec(), svid.key().clone_key())
+    };
+    let other_client = careless_client(&provider(), Some(shown("/client")));
+    let mut other_server = careless_server(&provider(), shown("/server"));
+    other_server.session_storage = rustls::server::ServerSessionMemoryCache::new(16);
+
+    for (configs, tickets) in [((other_client, own_server), 0), ((own_client, other_server), 2)] {
+        let (client, server) = still(configs);
+        for _ in 0..2 {
+            let (mut client, mut server) = lab::ends(&client, &server);
+            lab::shake(&mut client, &mut server).server.unwrap();
+            assert_eq!(client.handshake_kind(), Some(HandshakeKind::Full));
+            assert_eq!(client.tls13_tickets_received(), tickets);
+        }
     }
 }
 
@@ -361,34 +400,44 @@ fn a_peer_that_speaks_only_tls_1_2_is_refused() {
     ));
 }
 
-/// The files of a key may keep silent about its public half, or lie.
 #[test]
-fn a_key_of_another_certificate_makes_no_configuration() {
+fn the_key_of_another_certificate_makes_no_svid() {
     let root = Authority::root("root");
-    let silent = |key: &KeyPair| {
-        // OneAsymmetricKey version 1 (RFC 8410 §7): no public key in it.
-        let der = key.serialize_der();
-        let start = der.windows(4).position(|window| window == [0x04, 0x22, 0x04, 0x20]).unwrap() + 4;
-        let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-        PrivateKeyDer::Pkcs8([&head, &der[start..start + 32]].concat().into())
-    };
-    let [own, other] = [(); 2].map(|()| KeyPair::generate_for(&PKCS_ED25519).unwrap());
-    let leaf = root.leaf_of(&own);
-    let config = |key: &KeyPair| {
-        let svid = Svid::new(vec![leaf.clone()], silent(key)).unwrap();
+    let [(own, own_key), (_, other_key)] = [(); 2].map(|()| root.leaf(|_| {}));
+    Svid::new(vec![own.clone()], own_key).unwrap();
+    let refusal = Svid::new(vec![own], other_key);
+    assert!(matches!(refusal, Err(SvidError::Key(KeyError::Mismatch))));
+
+    // An RSA key says its public half in numbers.
+    let (pkcs8, pkcs1) = (key_in("rsa-root.pkcs8.pem"), key_in("rsa-root.pkcs1.pem"));
+    let leaf = root.leaf_of(&KeyPair::try_from(&pkcs8).unwrap());
+    Svid::new(vec![leaf.clone()], pkcs8).unwrap();
+    Svid::new(vec![leaf.clone()], pkcs1.clone_key()).unwrap();
+    let mut other = pkcs1.secret_der().to_vec();
+    other[100] ^= 1;
+    let refusal = Svid::new(vec![leaf], PrivateKeyDer::Pkcs1(other.into()));
+    assert!(matches!(refusal, Err(SvidError::Key(KeyError::Mismatch))));
+}
+
+fn key_in(file: &str) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_file(format!("{}/tests/data/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The file of a key may keep silent about its public half, or lie; its use shows.
+#[test]
+fn the_key_of_another_certificate_makes_no_configuration() {
+    let root = Authority::root("root");
+    let config = |leaf: &KeyPair, key: Vec<u8>| {
+        let svid = Svid::new(vec![root.leaf_of(leaf)], PrivateKeyDer::Pkcs8(key.into())).unwrap();
         tls::client_config(&provider(), &svid, &root.bundle(), anyone()).map(|_| ())
     };
-    config(&own).unwrap();
-    assert!(matches!(config(&other), Err(TlsError::Key { .. })));
+    let [own, other] = [(); 2].map(|()| KeyPair::generate_for(&PKCS_ED25519).unwrap());
+    config(&own, lab::silent_pkcs8(&own)).unwrap();
+    assert!(matches!(config(&own, lab::silent_pkcs8(&other)), Err(TlsError::Key { .. })));
 
     let [own, other] = [(); 2].map(|()| KeyPair::generate().unwrap());
-    let mut lying = other.serialize_der();
-    let bits = other.public_key_raw();
-    let start = lying.windows(bits.len()).position(|window| window == bits).unwrap();
-    lying[start..start + bits.len()].copy_from_slice(own.public_key_raw());
-    let svid = Svid::new(vec![root.leaf_of(&own)], PrivateKeyDer::Pkcs8(lying.into())).unwrap();
-    let config = tls::client_config(&provider(), &svid, &root.bundle(), anyone());
-    assert!(matches!(config, Err(TlsError::Key { .. })));
+    config(&own, own.serialize_der()).unwrap();
+    assert!(matches!(config(&own, lab::lying_pkcs8(&other, &own)), Err(TlsError::Key { .. })));
 }
 
 // What a test needs to put a chain before both ends.

@@ -143,6 +143,22 @@ pub fn dns(text: &str) -> SanType {
     SanType::DnsName(Ia5String::try_from(text).unwrap())
 }
 
+/// An Ed25519 key as a file that keeps silent about its public half: OneAsymmetricKey version 1 (RFC 8410 §7).
+pub fn silent_pkcs8(key: &KeyPair) -> Vec<u8> {
+    let der = key.serialize_der();
+    let start = der.windows(4).position(|window| window == [0x04, 0x22, 0x04, 0x20]).unwrap() + 4;
+    let head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+    [&head, &der[start..start + 32]].concat()
+}
+
+/// An ECDSA key as a file that says the public half of another.
+pub fn lying_pkcs8(key: &KeyPair, other: &KeyPair) -> Vec<u8> {
+    let (mut der, bits) = (key.serialize_der(), key.public_key_raw());
+    let start = der.windows(bits.len()).position(|window| window == bits).unwrap();
+    der[start..start + bits.len()].copy_from_slice(other.public_key_raw());
+    der
+}
+
 /// Any bytes as PEM, on one line.
 pub fn pem(label: &str, der: &[u8]) -> String {
     let digits: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(*b"+/").collect();
@@ -196,6 +212,27 @@ pub fn stopped(time: SystemTime) -> Arc<dyn TimeProvider> {
 pub fn ends(client: &Arc<ClientConfig>, server: &Arc<ServerConfig>) -> (ClientConnection, ServerConnection) {
     let client = ClientConnection::new(Arc::clone(client), tls::unnamed()).unwrap();
     (client, ServerConnection::new(Arc::clone(server)).unwrap())
+}
+
+/// Carries the bytes of a handshake one at a time, and asks the client after each one of them.
+pub fn shake_slowly(
+    client: &mut ClientConnection,
+    server: &mut ServerConnection,
+    mut ask: impl FnMut(&ClientConnection),
+) {
+    let mut wire = Vec::new();
+    client.write_tls(&mut wire).unwrap();
+    server.read_tls(&mut &wire[..]).unwrap();
+    server.process_new_packets().unwrap();
+    wire.clear();
+    while server.wants_write() {
+        server.write_tls(&mut wire).unwrap();
+    }
+    for byte in wire {
+        client.read_tls(&mut &[byte][..]).unwrap();
+        client.process_new_packets().unwrap();
+        ask(client);
+    }
 }
 
 /// Carries bytes between the ends until neither has more to say.
