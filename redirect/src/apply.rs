@@ -21,8 +21,8 @@ pub struct Applied {
 /// Puts a plan into the network namespace that the calling thread is in, and proves that it is there.
 ///
 /// First routing, then all rules in one transaction that replaces what an earlier plan has left: no packet sees a
-/// part of it, and connections captured before stay captured. Then everything is read back and compared. Applying
-/// the same plan again changes nothing but counters, and heals what was tampered with.
+/// part of it, and connections captured before stay captured. Then everything is read back and compared. What is
+/// in place already is left as it is; what was tampered with is healed.
 ///
 /// The calling thread needs `CAP_NET_ADMIN` in the user namespace that owns the network namespace. The proxy's
 /// listeners should be open before: from the moment of applying, connections that nobody accepts fail.
@@ -34,15 +34,20 @@ pub fn apply(plan: &Plan) -> Result<Applied, ApplyError> {
     if !kernel.loopback.up {
         return Err(ApplyError::LoopbackDown);
     }
-    let before = kernel.find_routing(plan).map_err(ApplyError::Look)?;
+    let before = kernel.find(plan).map_err(ApplyError::Look)?;
+    let applied = Applied { ipv6: kernel.loopback.ipv6 };
+    if compare(plan, &before) == Verdict::Same {
+        return Ok(applied);
+    }
     let mut added = Vec::new();
-    let outcome = kernel.add_routing(plan, &before, &mut added).and_then(|()| kernel.tables.replace(plan));
+    let outcome =
+        kernel.add_routing(plan, &before.routing, &mut added).and_then(|()| kernel.put_table(plan, &before));
     if let Err(Rejected { piece, source }) = outcome {
         return Err(kernel.take_back(added, ApplyError::Rejected { piece: Box::new(piece), source }));
     }
-    kernel.delete_stale_routing(plan, &before);
+    kernel.delete_stale_routing(plan, &before.routing);
     match compare(plan, &kernel.find(plan).map_err(ApplyError::Unproven)?) {
-        Verdict::Same => Ok(Applied { ipv6: kernel.loopback.ipv6 }),
+        Verdict::Same => Ok(applied),
         Verdict::Differs(differences) => Err(ApplyError::NotAsPlanned(differences)),
     }
 }
@@ -121,6 +126,18 @@ impl Kernel {
             added.push(undo);
         }
         Ok(())
+    }
+
+    /// Puts the table there. Where there is none it is only made: replacing would have the kernel wait, on closing
+    /// the socket, until no packet can see any more what was replaced (some ms).
+    fn put_table(&mut self, plan: &Plan, before: &Found) -> Result<(), Rejected> {
+        match before.table {
+            Some(_) => self.tables.replace(plan),
+            None => match self.tables.create(plan) {
+                Err(rejected) if rejected.source.refusal() == Some(libc::EEXIST) => self.tables.replace(plan),
+                outcome => outcome,
+            },
+        }
     }
 
     /// Deletes what an earlier plan has left of routing. What cannot be deleted is found again on reading back.

@@ -1,6 +1,6 @@
 //! Batch: a plan as one nf_tables transaction: all of it happens, or nothing.
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook as HookAttribute, InetHookNumber, NfTablesMessage, RuleAttribute,
     RuleMessage, TableAttribute, TableMessage,
@@ -20,10 +20,11 @@ use crate::rule::Rule;
 
 use super::socket::{Aborted, Conversation, Request};
 use super::step::Expression;
+use super::unread::Unread;
 use super::{comment, encode, ruleset};
 
 /// A conversation with nf_tables.
-pub(crate) struct NfTables(Conversation<NetfilterMessage>);
+pub(crate) struct NfTables(Conversation<NetfilterMessage, Unread>);
 
 /// A piece that the kernel did not take.
 pub(crate) struct Rejected {
@@ -43,15 +44,17 @@ impl NfTables {
         Conversation::open(NETLINK_NETFILTER).map(Self)
     }
 
+    /// Makes the plan's table. Refused with `EEXIST` when there is one of its name.
+    pub(crate) fn create(&mut self, plan: &Plan) -> Result<(), Rejected> {
+        let table = order(Piece::Table, NfTablesMessage::NewTable(table_name()), NLM_F_CREATE | NLM_F_EXCL);
+        self.transact([table].into_iter().chain(chains_and_rules(plan)).collect())
+    }
+
     /// Puts the plan's table in place of whatever has its name, in one step for every packet.
     pub(crate) fn replace(&mut self, plan: &Plan) -> Result<(), Rejected> {
         // A table can only be deleted if it is there: so it is made, if it is not, and then deleted.
-        let mut orders = vec![new_table(), delete_table(), new_table()];
-        for chain in plan.chains() {
-            orders.push(new_chain(chain));
-            orders.extend(chain.rules.iter().map(|rule| new_rule(chain, rule)));
-        }
-        self.transact(orders)
+        let tables = [new_table(), delete_table(), new_table()];
+        self.transact(tables.into_iter().chain(chains_and_rules(plan)).collect())
     }
 
     /// Deletes the table, if it is there.
@@ -100,6 +103,13 @@ fn new_table() -> Order {
 
 fn delete_table() -> Order {
     order(Piece::Table, NfTablesMessage::DeleteTable(table_name()), 0)
+}
+
+fn chains_and_rules(plan: &Plan) -> impl Iterator<Item = Order> {
+    plan.chains().iter().flat_map(|chain| {
+        let rules = chain.rules.iter().map(move |rule| new_rule(chain, rule));
+        [new_chain(chain)].into_iter().chain(rules)
+    })
 }
 
 fn new_chain(chain: &Chain) -> Order {

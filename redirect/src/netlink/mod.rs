@@ -17,6 +17,7 @@ mod routing;
 mod ruleset;
 mod socket;
 mod step;
+mod unread;
 
 pub(crate) use batch::{NfTables, Rejected};
 pub(crate) use routing::Routing;

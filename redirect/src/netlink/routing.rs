@@ -24,12 +24,15 @@ use super::socket::{Conversation, Dump, Request};
 const ATTEMPTS: u32 = 5;
 
 /// A conversation with rtnetlink.
-pub(crate) struct Routing(Conversation<RouteNetlinkMessage>);
+pub(crate) struct Routing(Conversation<RouteNetlinkMessage, RouteNetlinkMessage>);
 
 impl Routing {
     /// Opens it, in the namespace of the calling thread.
     pub(crate) fn open() -> Result<Self, KernelError> {
-        Conversation::open(NETLINK_ROUTE).map(Self)
+        let conversation = Conversation::open(NETLINK_ROUTE)?;
+        // A node may have very many routes, in tables that are not asked for.
+        conversation.ask_strictly();
+        Ok(Self(conversation))
     }
 
     /// What the loopback interface is able to do.
@@ -70,7 +73,12 @@ impl Routing {
     ) -> Result<Vec<FoundRoute>, KernelError> {
         let mut question = RouteMessage::default();
         question.header.address_family = address_family(family);
-        let routes = self.dump(RouteNetlinkMessage::GetRoute(question))?;
+        question.attributes = vec![RouteAttribute::Table(table)];
+        let routes = match self.dump(RouteNetlinkMessage::GetRoute(question)) {
+            // A table without routes is none.
+            Err(error) if error.refusal() == Some(libc::ENOENT) => Vec::new(),
+            outcome => outcome?,
+        };
         let found = routes.iter().filter_map(|answer| match answer {
             RouteNetlinkMessage::NewRoute(route) => found_route(route, family, table, loopback),
             _ => None,

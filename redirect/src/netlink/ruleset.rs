@@ -1,10 +1,11 @@
 //! Ruleset: our table, read back from nf_tables.
 
+use netlink_packet_core::{DecodeError, NlaBuffer, Parseable as _};
+use netlink_packet_netfilter::NetfilterMessage;
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, GenAttribute, GenMessage, Hook as HookAttribute, HookNumber,
-    NfTablesMessage, RuleAttribute, RuleMessage, TableAttribute, TableFlags, TableMessage,
+    NfTablesMessage, NfTablesMessageType, RuleAttribute, RuleMessage, TableAttribute, TableFlags,
 };
-use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 
 use crate::chain::{Attachment, ChainKind, Hook, Policy};
 use crate::error::KernelError;
@@ -13,14 +14,18 @@ use crate::plan::TABLE;
 
 use super::batch::{hook_number, inet, kind_name, policy_number, table_name};
 use super::socket::{Conversation, Dump};
-use super::step::{self, Expression, Step};
+use super::step::{Step, raw_expressions};
+use super::unread::{self, Unread, attributes, inside};
 use super::{comment, decode};
+
+/// The conversation in which a ruleset is read.
+type Kernel = Conversation<NetfilterMessage, Unread>;
 
 /// How often to start again when the ruleset changes while it is read. Each attempt takes some 100 µs.
 const ATTEMPTS: u32 = 5;
 
 /// Our table as it is at one moment, if it is there.
-pub(super) fn read(kernel: &mut Conversation<NetfilterMessage>) -> Result<Option<FoundTable>, KernelError> {
+pub(super) fn read(kernel: &mut Kernel) -> Result<Option<FoundTable>, KernelError> {
     for _ in 0..ATTEMPTS {
         // Table, chains and rules are three questions; the generation tells whether a transaction came between.
         let before = generation(kernel)?;
@@ -34,7 +39,7 @@ pub(super) fn read(kernel: &mut Conversation<NetfilterMessage>) -> Result<Option
 }
 
 /// The table if it is there; nothing when an answer was interrupted.
-fn read_once(kernel: &mut Conversation<NetfilterMessage>) -> Result<Option<Option<FoundTable>>, KernelError> {
+fn read_once(kernel: &mut Kernel) -> Result<Option<Option<FoundTable>>, KernelError> {
     let Some(table) = table(kernel)? else { return Ok(Some(None)) };
     let Dump::Settled(chains) =
         kernel.dump(inet(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() })))?
@@ -44,38 +49,41 @@ fn read_once(kernel: &mut Conversation<NetfilterMessage>) -> Result<Option<Optio
     let ours = RuleMessage { attributes: vec![RuleAttribute::Table(TABLE.into())] };
     let Dump::Settled(rules) = kernel.dump(inet(NfTablesMessage::GetRule(ours)))? else { return Ok(None) };
 
-    let mut chains: Vec<FoundChain> = chains.into_iter().filter_map(found_chain).collect();
-    for (name, rule) in rules.into_iter().filter_map(found_rule) {
-        if let Some(chain) = chains.iter_mut().find(|chain| chain.name == name) {
+    let mut found = Vec::new();
+    for answer in chains {
+        found.extend(found_chain(&answer).map_err(undecodable)?);
+    }
+    for answer in rules {
+        if let Some((name, rule)) = found_rule(&answer).map_err(undecodable)?
+            && let Some(chain) = found.iter_mut().find(|chain| chain.name == name)
+        {
             chain.rules.push(rule);
         }
     }
-    Ok(Some(Some(FoundTable { chains, ..table })))
+    Ok(Some(Some(FoundTable { chains: found, ..table })))
 }
 
-fn generation(kernel: &mut Conversation<NetfilterMessage>) -> Result<u32, KernelError> {
-    let question = NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() });
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewGen(answer)) = kernel.ask(inet(question))?.inner
-    else {
-        return Err(KernelError::Incomplete);
-    };
-    let id = answer.attributes.iter().find_map(|attribute| match attribute {
-        GenAttribute::Id(id) => Some(*id),
+fn undecodable(error: DecodeError) -> KernelError {
+    KernelError::Undecodable(error.into())
+}
+
+fn generation(kernel: &mut Kernel) -> Result<u32, KernelError> {
+    let answer = kernel.ask(inet(NfTablesMessage::GetGen(GenMessage { attributes: Vec::new() })))?;
+    let attributes = unread::read(&answer.attributes).map_err(undecodable)?;
+    let id = attributes.into_iter().find_map(|attribute| match attribute {
+        GenAttribute::Id(id) => Some(id),
         _ => None,
     });
     id.ok_or(KernelError::Incomplete)
 }
 
-fn table(kernel: &mut Conversation<NetfilterMessage>) -> Result<Option<FoundTable>, KernelError> {
+fn table(kernel: &mut Kernel) -> Result<Option<FoundTable>, KernelError> {
     let answer = match kernel.ask(inet(NfTablesMessage::GetTable(table_name()))) {
-        Ok(answer) => answer.inner,
+        Ok(answer) => answer,
         Err(error) if error.refusal() == Some(libc::ENOENT) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewTable(TableMessage { attributes, .. })) = answer
-    else {
-        return Err(KernelError::Incomplete);
-    };
+    let attributes = unread::read(&answer.attributes).map_err(undecodable)?;
     let dormant = attributes.iter().any(
         |attribute| matches!(attribute, TableAttribute::Flags(flags) if flags.contains(TableFlags::Dormant)),
     );
@@ -83,10 +91,12 @@ fn table(kernel: &mut Conversation<NetfilterMessage>) -> Result<Option<FoundTabl
 }
 
 /// The chain of an answer, if it is in our table: a dump of chains has those of all tables.
-fn found_chain(answer: NetfilterMessage) -> Option<FoundChain> {
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewChain(chain)) = answer.inner else { return None };
+fn found_chain(answer: &Unread) -> Result<Option<FoundChain>, DecodeError> {
+    if answer.kind != NfTablesMessageType::NewChain {
+        return Ok(None);
+    }
     let (mut name, mut kind, mut policy, mut hook, mut is_ours) = (None, None, None, None, false);
-    for attribute in chain.attributes {
+    for attribute in unread::read(&answer.attributes)? {
         match attribute {
             ChainAttribute::Table(table) => is_ours = table == TABLE,
             ChainAttribute::Name(found) => name = Some(found),
@@ -100,7 +110,8 @@ fn found_chain(answer: NetfilterMessage) -> Option<FoundChain> {
         let (hook, priority) = hook?;
         Some(Attachment { kind: kind?, hook, priority, policy: policy? })
     };
-    is_ours.then_some(FoundChain { name: name?, attachment: attachment(), rules: Vec::new() })
+    let chain = |name| FoundChain { name, attachment: attachment(), rules: Vec::new() };
+    Ok(name.filter(|_| is_ours).map(chain))
 }
 
 fn found_kind(name: &str) -> Option<ChainKind> {
@@ -127,25 +138,40 @@ fn found_hook(attributes: &[HookAttribute]) -> Option<(Hook, i32)> {
 }
 
 /// The rule of an answer and the chain in which it is, if it is in our table.
-fn found_rule(answer: NetfilterMessage) -> Option<(String, FoundRule)> {
-    let NetfilterMessageInner::NfTables(NfTablesMessage::NewRule(rule)) = answer.inner else { return None };
-    let (mut chain, mut expressions, mut why, mut is_ours) = (None, Vec::new(), None, false);
-    for attribute in rule.attributes {
-        match attribute {
+fn found_rule(answer: &Unread) -> Result<Option<(String, FoundRule)>, DecodeError> {
+    if answer.kind != NfTablesMessageType::NewRule {
+        return Ok(None);
+    }
+    let (mut chain, mut expressions, mut why, mut is_ours): (_, &[u8], _, _) = (None, &[], None, false);
+    for attribute in attributes(&answer.attributes) {
+        let attribute: NlaBuffer<&[u8]> = attribute?;
+        if attribute.kind() == NFTA_RULE_EXPRESSIONS {
+            expressions = inside(&attribute);
+            continue;
+        }
+        match RuleAttribute::parse(&attribute)? {
             RuleAttribute::Table(table) => is_ours = table == TABLE,
             RuleAttribute::Chain(found) => chain = Some(found),
-            RuleAttribute::Expressions(found) => expressions = found,
             RuleAttribute::UserData(found) => why = comment::decode(&found),
             _ => {}
         }
     }
-    is_ours.then_some((chain?, decoded(&expressions, why)))
+    let Some(chain) = chain.filter(|_| is_ours) else { return Ok(None) };
+    Ok(Some((chain, decoded(expressions, why)?)))
 }
 
-fn decoded(expressions: &[Expression], why: Option<String>) -> FoundRule {
+/// `NFTA_RULE_EXPRESSIONS` (`linux/netfilter/nf_tables.h`).
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+
+fn decoded(expressions: &[u8], why: Option<String>) -> Result<FoundRule, DecodeError> {
+    let expressions = raw_expressions(expressions)?;
     let steps: Option<Vec<Step>> = expressions.iter().map(Step::of).collect();
-    match steps.and_then(|steps| decode::rule(&steps, why.clone().unwrap_or_default())) {
-        Some(rule) => FoundRule::Ours(rule),
-        None => FoundRule::Foreign { why, expressions: expressions.iter().map(step::name).collect() },
-    }
+    let rule = steps.and_then(|steps| decode::rule(&steps, why.clone().unwrap_or_default()));
+    Ok(rule.map_or_else(
+        || FoundRule::Foreign {
+            why,
+            expressions: expressions.into_iter().map(|expression| expression.name).collect(),
+        },
+        FoundRule::Ours,
+    ))
 }

@@ -24,23 +24,23 @@ const MAX_MESSAGES: usize = 65_536;
 /// The sender of what the kernel sends (`netlink(7)`).
 const KERNEL: u32 = 0;
 
-/// A conversation about one subsystem, in the network namespace in which it was opened.
-pub(super) struct Conversation<M> {
+/// A conversation about one subsystem, in the network namespace in which it was opened: questions `Q`, answers `A`.
+pub(super) struct Conversation<Q, A> {
     socket: Socket,
     sequence: u32,
     datagram: Vec<u8>,
-    message: PhantomData<M>,
+    messages: PhantomData<(Q, A)>,
 }
 
 /// A message and the flags with which it is sent.
-pub(super) struct Request<M> {
-    pub(super) message: M,
+pub(super) struct Request<Q> {
+    pub(super) message: Q,
     pub(super) flags: u16,
 }
 
 /// The answer to a dump, and whether it is consistent.
-pub(super) enum Dump<M> {
-    Settled(Vec<M>),
+pub(super) enum Dump<A> {
+    Settled(Vec<A>),
     /// Something changed while it was being written (`NLM_F_DUMP_INTR`), or part of it was lost.
     Interrupted,
 }
@@ -51,10 +51,10 @@ pub(super) struct Aborted {
     pub(super) error: KernelError,
 }
 
-impl<M> Conversation<M>
+impl<Q, A> Conversation<Q, A>
 where
-    M: NetlinkSerializable + NetlinkDeserializable,
-    NetlinkPayload<M>: From<M>,
+    Q: NetlinkSerializable,
+    A: NetlinkDeserializable,
 {
     /// Opens a conversation with this netlink family (`NETLINK_*`).
     pub(super) fn open(family: isize) -> Result<Self, KernelError> {
@@ -69,11 +69,17 @@ where
             Ok(socket)
         };
         let socket = open().map_err(KernelError::Open)?;
-        Ok(Self { socket, sequence: 0, datagram: Vec::with_capacity(MAX_DATAGRAM), message: PhantomData })
+        Ok(Self { socket, sequence: 0, datagram: Vec::with_capacity(MAX_DATAGRAM), messages: PhantomData })
+    }
+
+    /// From now on the kernel reads all of a question, and answers a dump with what was asked for only. Kernels
+    /// before 4.20 do not know this; the answers are then longer.
+    pub(super) fn ask_strictly(&self) {
+        let _ = self.socket.set_netlink_get_strict_chk(true);
     }
 
     /// Asks the kernel to do something, and waits until it has.
-    pub(super) fn command(&mut self, request: Request<M>) -> Result<(), KernelError> {
+    pub(super) fn command(&mut self, request: Request<Q>) -> Result<(), KernelError> {
         let sequence = self.send_one(request.message, request.flags | NLM_F_ACK)?;
         self.receive(|header, answer| match answer {
             Answer::Error(error) if header.sequence_number == sequence => Some(error.into_result(header)),
@@ -82,7 +88,7 @@ where
     }
 
     /// Asks for one thing.
-    pub(super) fn ask(&mut self, message: M) -> Result<M, KernelError> {
+    pub(super) fn ask(&mut self, message: Q) -> Result<A, KernelError> {
         let sequence = self.send_one(message, 0)?;
         self.receive(|header, answer| {
             if header.sequence_number != sequence {
@@ -98,7 +104,7 @@ where
     }
 
     /// Asks for all things of a kind.
-    pub(super) fn dump(&mut self, message: M) -> Result<Dump<M>, KernelError> {
+    pub(super) fn dump(&mut self, message: Q) -> Result<Dump<A>, KernelError> {
         let sequence = self.send_one(message, NLM_F_DUMP)?;
         let mut messages = Vec::new();
         let mut settled = true;
@@ -131,7 +137,7 @@ where
     ///
     /// Only the last message asks for an acknowledgement: the kernel reports every error anyhow, and as many
     /// acknowledgements as messages could be more than the socket's buffer holds.
-    pub(super) fn transact(&mut self, begin: M, messages: Vec<Request<M>>, end: M) -> Result<(), Aborted> {
+    pub(super) fn transact(&mut self, begin: Q, messages: Vec<Request<Q>>, end: Q) -> Result<(), Aborted> {
         let whole = |error| Aborted { at: None, error };
         let count = messages.len();
         let mut bytes = Vec::new();
@@ -164,7 +170,7 @@ where
         }
     }
 
-    fn send_one(&mut self, message: M, flags: u16) -> Result<u32, KernelError> {
+    fn send_one(&mut self, message: Q, flags: u16) -> Result<u32, KernelError> {
         let mut bytes = Vec::new();
         let sequence = self.write(&mut bytes, message, flags | NLM_F_REQUEST);
         self.send(&bytes)?;
@@ -172,9 +178,10 @@ where
     }
 
     /// Appends a message with the next sequence number, which tells its answers from all others.
-    fn write(&mut self, bytes: &mut Vec<u8>, message: M, flags: u16) -> u32 {
+    fn write(&mut self, bytes: &mut Vec<u8>, message: Q, flags: u16) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);
-        let mut message = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
+        let mut message =
+            NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::InnerMessage(message));
         message.header.flags = flags;
         message.header.sequence_number = self.sequence;
         message.finalize();
@@ -193,7 +200,7 @@ where
     /// Receives until `take` has what it wants.
     fn receive<T>(
         &mut self,
-        mut take: impl FnMut(&NetlinkHeader, Answer<M>) -> Option<T>,
+        mut take: impl FnMut(&NetlinkHeader, Answer<A>) -> Option<T>,
     ) -> Result<T, KernelError> {
         let mut budget = MAX_MESSAGES;
         loop {
@@ -217,7 +224,7 @@ where
             };
             while !rest.is_empty() {
                 budget = budget.checked_sub(1).ok_or(KernelError::TooLong { limit: MAX_MESSAGES })?;
-                let message = NetlinkMessage::<M>::deserialize(rest)
+                let message = NetlinkMessage::<A>::deserialize(rest)
                     .map_err(|error| KernelError::Undecodable(error.into()))?;
                 let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
                 rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -244,15 +251,15 @@ where
 }
 
 /// A message from the kernel, as far as a conversation tells them apart.
-enum Answer<M> {
-    Inner(M),
+enum Answer<A> {
+    Inner(A),
     Error(ErrorMessage),
     Done(i32),
     Lost,
 }
 
-impl<M> Answer<M> {
-    fn of(payload: NetlinkPayload<M>) -> Option<Self> {
+impl<A> Answer<A> {
+    fn of(payload: NetlinkPayload<A>) -> Option<Self> {
         match payload {
             NetlinkPayload::InnerMessage(message) => Some(Self::Inner(message)),
             NetlinkPayload::Error(error) => Some(Self::Error(error)),

@@ -4,11 +4,13 @@
 //! register. What an expression holds beyond that is no step, and a rule that holds one is none of ours.
 //! Sources: `linux/netfilter/nf_tables.h`, and the program that `nft --debug=netlink` prints for the same rule.
 
-use netlink_packet_core::{DefaultNla, Nla as _};
+use netlink_packet_core::{DecodeError, DefaultNla, Nla as _, parse_string};
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Meta, MetaKey,
     Operator, Payload, Register, Verdict, VerdictAttribute,
 };
+
+use super::unread::{attributes, inside, read};
 
 /// One expression of a rule, as the wire has it.
 pub(super) type Expression = ListAttribute<ExpressionAttribute>;
@@ -114,6 +116,8 @@ const NFTA_REDIR_FLAGS: u16 = 3;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED` (`linux/netfilter/nf_nat.h`): the kernel adds it when a port is given.
 const PROTO_SPECIFIED: u32 = 2;
 const COUNTER: &str = "counter";
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
 
 impl From<&Step> for Expression {
     fn from(step: &Step) -> Self {
@@ -204,19 +208,17 @@ fn other(name: &str, attributes: &[(u16, u32)]) -> Expression {
 
 impl Step {
     /// The step of an expression; none when it is something that our rules do not use.
-    pub(super) fn of(expression: &Expression) -> Option<Self> {
-        match data(expression)? {
-            Expressions::Meta(attributes) => Self::of_meta(attributes),
-            Expressions::Payload(attributes) => Self::of_payload(attributes),
-            Expressions::Bitwise(attributes) => Self::of_bitwise(attributes),
-            Expressions::Cmp(attributes) => Self::of_cmp(attributes),
-            Expressions::Immediate(attributes) => Self::of_immediate(attributes),
-            Expressions::Other { expression_type, attributes } => match expression_type.as_str() {
-                CT => Self::of_ct(attributes),
-                REDIR => Self::of_redir(attributes),
-                COUNTER => Some(Self::Count),
-                _ => None,
-            },
+    pub(super) fn of(expression: &RawExpression<'_>) -> Option<Self> {
+        let data = expression.data;
+        match expression.name.as_str() {
+            "meta" => Self::of_meta(&read(data).ok()?),
+            "payload" => Self::of_payload(&read(data).ok()?),
+            "bitwise" => Self::of_bitwise(&read(data).ok()?),
+            "cmp" => Self::of_cmp(&read(data).ok()?),
+            "immediate" => Self::of_immediate(&read(data).ok()?),
+            CT => Self::of_ct(&read(data).ok()?),
+            REDIR => Self::of_redir(&read(data).ok()?),
+            COUNTER => Some(Self::Count),
             _ => None,
         }
     }
@@ -340,25 +342,29 @@ impl Step {
     }
 }
 
-/// What kind of expression this is, to name one that is no step.
-pub(super) fn name(expression: &Expression) -> String {
-    let attributes = match expression {
-        ListAttribute::Element(attributes) => attributes.as_slice(),
-        _ => &[],
-    };
-    let name = attributes.iter().find_map(|attribute| match attribute {
-        ExpressionAttribute::Name(name) => Some(name.clone()),
-        _ => None,
-    });
-    name.unwrap_or_else(|| "unnamed".into())
+/// An expression of a rule that was read back: its name, and its attributes unread.
+#[derive(Clone, Debug)]
+pub(super) struct RawExpression<'bytes> {
+    pub(super) name: String,
+    data: &'bytes [u8],
 }
 
-fn data(expression: &Expression) -> Option<&Expressions> {
-    let ListAttribute::Element(attributes) = expression else { return None };
-    attributes.iter().find_map(|attribute| match attribute {
-        ExpressionAttribute::Data(data) => Some(data),
-        _ => None,
-    })
+/// The expressions of a rule (`NFTA_RULE_EXPRESSIONS`, a list of name and data).
+pub(super) fn raw_expressions(list: &[u8]) -> Result<Vec<RawExpression<'_>>, DecodeError> {
+    attributes(list).map(|element| raw_expression(inside(&element?))).collect()
+}
+
+fn raw_expression(element: &[u8]) -> Result<RawExpression<'_>, DecodeError> {
+    let (mut name, mut data): (_, &[u8]) = (String::new(), &[]);
+    for attribute in attributes(element) {
+        let attribute = attribute?;
+        match attribute.kind() {
+            NFTA_EXPR_NAME => name = parse_string(inside(&attribute))?,
+            NFTA_EXPR_DATA => data = inside(&attribute),
+            _ => {}
+        }
+    }
+    Ok(RawExpression { name, data })
 }
 
 fn mark(bytes: &[u8]) -> Option<u32> {

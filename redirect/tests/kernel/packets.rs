@@ -331,21 +331,37 @@ fn probe(family: Family) -> Outcome {
 
 fn udp(pod: &Pod, ip: IpAddr, port: u16) -> Result<UdpSocket, Box<dyn Error>> {
     let socket = pod.run(|| UdpSocket::bind((ip, port)))??;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(PATIENCE / 20))?;
     Ok(socket)
 }
 
-/// A question and its answer, which comes from where the question was sent.
+/// A question and its answer, which comes from where the question was sent. UDP may lose either, and does while a
+/// cable is new: then the question is asked again.
 fn ask(client: &UdpSocket, to: SocketAddr, server: &UdpSocket) -> Result<SocketAddr, Box<dyn Error>> {
-    let mut heard = [0; 8];
-    client.send_to(b"who?", to)?;
-    let (length, asker) = server.recv_from(&mut heard)?;
-    assert_eq!(&heard[..length], b"who?");
-    server.send_to(b"me", asker)?;
-    let (length, from) = client.recv_from(&mut heard)?;
-    assert_eq!(&heard[..length], b"me");
-    assert_eq!(from, to, "a resolver drops an answer from elsewhere");
-    Ok(asker)
+    const ATTEMPTS: usize = 20;
+    for _ in 0..ATTEMPTS {
+        client.send_to(b"who?", to)?;
+        let Some((question, asker)) = hear(server)? else { continue };
+        assert_eq!(question, b"who?");
+        server.send_to(b"me", asker)?;
+        let Some((answer, from)) = hear(client)? else { continue };
+        assert_eq!(answer, b"me");
+        assert_eq!(from, to, "a resolver drops an answer from elsewhere");
+        return Ok(asker);
+    }
+    Err("neither question nor answer".into())
+}
+
+fn hear(socket: &UdpSocket) -> std::io::Result<Option<(Vec<u8>, SocketAddr)>> {
+    let mut heard = vec![0; 8];
+    match socket.recv_from(&mut heard) {
+        Ok((length, from)) => {
+            heard.truncate(length);
+            Ok(Some((heard, from)))
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn dns_udp(scene: Scene) -> Outcome {

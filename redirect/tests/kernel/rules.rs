@@ -116,8 +116,7 @@ fn no_rights() -> Outcome {
     let output = child.arg("--user").arg(std::env::current_exe()?).env(NO_RIGHTS, "1").output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     let said = said.trim_end();
-    let eperm = "Some(1) of route \"ip -4 route add local 0.0.0.0/0 dev lo table 100\"";
-    assert_eq!(said, eperm, "{output:?}");
+    assert_eq!(said, "Some(1)", "EPERM: {output:?}");
     Ok(())
 }
 
@@ -128,9 +127,7 @@ pub(crate) const NO_RIGHTS: &str = "INPOD_REDIRECT_TEST_NO_RIGHTS";
 pub(crate) fn apply_without_rights() {
     let plan = Plan::new(&Intent::ambient().with_families(Families::V4));
     match apply(&plan) {
-        Err(ApplyError::Rejected { piece, source: KernelError::Refused { source, .. } }) => {
-            println!("{:?} of {piece}", source.raw_os_error());
-        }
+        Err(ApplyError::Look(KernelError::Refused { source, .. })) => println!("{:?}", source.raw_os_error()),
         other => println!("{other:?}"),
     }
 }
