@@ -31,6 +31,7 @@ mod mesh;
 mod missing;
 mod page;
 mod program;
+mod rules;
 mod shell;
 mod sockets;
 mod stage;

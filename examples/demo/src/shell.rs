@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result};
 use nix::sys::signal::{SigSet, Signal};
-use proxy_core::{AccessLog, capture};
+use proxy_core::AccessLog;
 use testkit::lab::Pod;
 
-use crate::mesh::{self, Mesh};
+use crate::mesh::Mesh;
+use crate::rules::Rules;
 use crate::stage::{PodName, Stage};
 use crate::workloads::{Mode, snapshot};
 
@@ -27,9 +28,9 @@ pub(crate) fn run(name: PodName, command: &[OsString]) -> Result<ExitCode> {
     let mut mesh =
         Mesh::start(folder.path(), snapshot(&stage.members(), Mode::Permissive)?, Arc::new(AccessLog))?;
     mesh.enrol(&stage.members())?;
-    let plan = mesh::plan()?;
+    let rules = Rules::new()?;
     for pod in stage.members() {
-        capture::capture(pod.namespace(), &plan).with_context(|| format!("capturing pod {}", pod.name()))?;
+        rules.capture(pod)?;
     }
     let pod = stage.pod(name);
     let mut inside = match command.split_first() {
@@ -47,7 +48,7 @@ pub(crate) fn run(name: PodName, command: &[OsString]) -> Result<ExitCode> {
     let ended = pod.spawn(&mut inside).and_then(|mut child| child.wait());
     let ended = ended.with_context(|| format!("running {} in pod {}", program.display(), pod.name()))?;
     for pod in stage.members() {
-        capture::release(pod.namespace(), &plan).with_context(|| format!("releasing pod {}", pod.name()))?;
+        rules.release(pod)?;
     }
     mesh.stop()?;
     Ok(exit_code(ended))

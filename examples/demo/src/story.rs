@@ -10,6 +10,7 @@ use testkit::kernel::Sandbox;
 use crate::evidence::Evidence;
 use crate::meetings::Meetings;
 use crate::page::Page;
+use crate::rules::Rules;
 use crate::steps::gone::Held;
 use crate::steps::{absent, bulk, enrol, exchange, gone, outsider, setup};
 
@@ -23,6 +24,7 @@ pub(crate) fn tell(page: &mut Page<impl Write>, sandbox: &Sandbox) -> Result<()>
 
     let stage = teller.step("Three pods on a bridge", setup::build)?;
     let canary = setup::canary();
+    let rules = Rules::new()?;
     teller.step("Without the mesh, what the client asks is on the wire", |evidence| {
         exchange::without_mesh(&stage, &canary, evidence)
     })?;
@@ -30,8 +32,9 @@ pub(crate) fn tell(page: &mut Page<impl Write>, sandbox: &Sandbox) -> Result<()>
         .step("One proxy for the node; client and server are handed to it", |evidence| {
             enrol::start(&stage, &meetings, evidence)
         })?;
-    teller
-        .step("Rules in both pods send their traffic to it", |evidence| enrol::capture(&stage, evidence))?;
+    teller.step("Rules in both pods send their traffic to it", |evidence| {
+        enrol::capture(&stage, &rules, evidence)
+    })?;
     teller.step("With the mesh, the same programs exchange the same bytes", |evidence| {
         exchange::with_mesh(&stage, &meetings, &canary, evidence)?;
         exchange::with_someone_else(&stage, &mesh, &meetings, evidence)
@@ -41,10 +44,11 @@ pub(crate) fn tell(page: &mut Page<impl Write>, sandbox: &Sandbox) -> Result<()>
         outsider::tries(&stage, &mesh, &meetings, &canary, evidence)
     })?;
     teller.step("Without the proxy nothing passes, in plaintext least of all", |evidence| {
-        absent::proves(&stage, mesh, &canary, evidence)
+        absent::proves(&stage, mesh, &rules, &canary, evidence)
     })?;
-    teller
-        .step("All of it is removed", |evidence| gone::proves(stage, folder, &before, &canary, evidence))?;
+    teller.step("All of it is removed", |evidence| {
+        gone::proves(stage, folder, &rules, &before, &canary, evidence)
+    })?;
 
     let facts = teller.facts;
     let seconds = began.elapsed().as_secs_f64();

@@ -7,11 +7,9 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use identity::Ca;
-use proxy_core::capture::{self, CaptureError};
 use proxy_core::workload::Snapshot;
 use proxy_core::zds::proxy::Status;
 use proxy_core::{Authority, Config, Facts, Observer, Shared, Workers};
-use redirect::Plan;
 use testkit::lab::Pod;
 
 use self::agent::Agent;
@@ -72,9 +70,4 @@ impl Mesh {
     pub(crate) fn stop(self) -> Result<()> {
         self.proxy.stop()
     }
-}
-
-/// The rules that capture a pod for this proxy.
-pub(crate) fn plan() -> Result<Plan, CaptureError> {
-    capture::plan(&Config::default())
 }

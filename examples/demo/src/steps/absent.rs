@@ -1,26 +1,30 @@
 //! Absent: the proxy ends while the rules stay, as after a crash. Nothing may pass then.
 
 use anyhow::{Context as _, Result};
-use proxy_core::capture;
-use redirect::Verdict;
 use testkit::lab::Pod;
 
 use super::exchange::is_not_on_the_wire;
 use crate::evidence::{Evidence, same};
-use crate::mesh::{self, Mesh};
+use crate::mesh::Mesh;
 use crate::program;
+use crate::rules::Rules;
 use crate::sockets;
 use crate::stage::Stage;
 use crate::wire::watch;
 
-pub(crate) fn proves(stage: &Stage, mesh: Mesh, canary: &str, evidence: &mut Evidence) -> Result<()> {
+pub(crate) fn proves(
+    stage: &Stage,
+    mesh: Mesh,
+    rules: &Rules,
+    canary: &str,
+    evidence: &mut Evidence,
+) -> Result<()> {
     mesh.stop().context("stopping the proxy")?;
-    let plan = mesh::plan()?;
     let own = sockets::own()?;
     for pod in stage.members() {
         let left = sockets::listening(pod)?.into_iter().filter(|socket| own.contains(&socket.inode)).count();
         same(&format!("the proxy's sockets in pod {}", pod.name()), &0, &left)?;
-        same("the kernel's rules", &Verdict::Same, &capture::verify(pod.namespace(), &plan)?)?;
+        rules.are_in(pod)?;
     }
     evidence.add("the proxy is stopped, the rules are not", "none of its sockets, all of the rules");
     no_answer(stage, "the client", &stage.client, canary, evidence)?;

@@ -5,14 +5,13 @@ use std::process;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use proxy_core::capture;
-use redirect::Verdict;
 use tempfile::TempDir;
 use testkit::lab::Pod;
 
 use crate::evidence::{Evidence, same};
 use crate::meetings::Meetings;
-use crate::mesh::{self, Mesh};
+use crate::mesh::Mesh;
+use crate::rules::Rules;
 use crate::sockets::{self, Listening};
 use crate::stage::{PORT, Stage};
 use crate::workloads::{Mode, snapshot};
@@ -60,17 +59,11 @@ fn listens_in(pod: &Pod, others: Option<u16>) -> Result<()> {
 }
 
 /// Applies the rules, and reads them back.
-pub(crate) fn capture(stage: &Stage, evidence: &mut Evidence) -> Result<()> {
-    let plan = mesh::plan()?;
-    let rules: usize = plan.chains().iter().map(|chain| chain.rules.len()).sum();
-    let routing = plan.policy_rules().len() + plan.routes().len();
+pub(crate) fn capture(stage: &Stage, rules: &Rules, evidence: &mut Evidence) -> Result<()> {
     for pod in stage.members() {
-        capture::capture(pod.namespace(), &plan).with_context(|| format!("capturing pod {}", pod.name()))?;
-        same("the kernel's rules", &Verdict::Same, &capture::verify(pod.namespace(), &plan)?)?;
-        evidence.add(
-            format!("pod {}", pod.name()),
-            format_args!("{rules} rules and {routing} routing entries, read back: the same"),
-        );
+        rules.capture(pod)?;
+        rules.are_in(pod)?;
+        evidence.add(format!("pod {}", pod.name()), format_args!("{rules}, read back: the same"));
     }
     Ok(())
 }

@@ -1,23 +1,22 @@
 //! Gone: after the rules, the pods, the proxy and the programs, nothing is left.
 
 use std::fs;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use proxy_core::capture;
-use redirect::{Difference, Verdict};
+use anyhow::{Context as _, Result};
 use tempfile::TempDir;
-use testkit::lab::Pod;
 use testkit::leaks::Baseline;
 
 use crate::app::greeting;
 use crate::evidence::{Evidence, same};
-use crate::mesh;
 use crate::program;
+use crate::rules::Rules;
 use crate::stage::Stage;
 
 /// The kernel closes what an ended thread held a moment after it.
 const SETTLES: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What this process holds at one moment.
 #[derive(Debug)]
@@ -36,17 +35,35 @@ impl Held {
             threads: count("/proc/self/task")?,
         })
     }
+
+    /// Waits until the process holds what it held then.
+    fn settled(&self) -> Result<Self> {
+        let end = Instant::now() + SETTLES;
+        self.baseline.settled(SETTLES).context("what is left")?;
+        loop {
+            let now = Self::look()?;
+            let is_as_before = (now.files, now.threads) == (self.files, self.threads);
+            if is_as_before || Instant::now() > end {
+                same("open files", &self.files, &now.files)?;
+                same("threads", &self.threads, &now.threads)?;
+                return Ok(now);
+            }
+            // Nothing tells when a thread that was joined has left the list, so it is asked for again.
+            sleep(LOOK_EVERY);
+        }
+    }
 }
 
 pub(crate) fn proves(
     stage: Stage,
     folder: TempDir,
+    rules: &Rules,
     before: &Held,
     canary: &str,
     evidence: &mut Evidence,
 ) -> Result<()> {
     for pod in stage.members() {
-        let pieces = release(pod)?;
+        let pieces = rules.release(pod)?;
         evidence.add(
             format!("pod {} is released", pod.name()),
             format_args!("all {pieces} pieces of the rules are gone"),
@@ -59,23 +76,10 @@ pub(crate) fn proves(
     evidence.add("the client asks again, without us", format_args!("the same {} bytes", body.len()));
     drop(stage);
     folder.close().context("removing the agent's folder")?;
-    before.baseline.settled(SETTLES).context("what is left")?;
-    let now = Held::look()?;
-    same("open files", &before.files, &now.files)?;
-    same("threads", &before.threads, &now.threads)?;
+    let now = before.settled()?;
     evidence.add(
         "the pods are gone, we hold what we held",
         format_args!("{} open files, no namespace among them, {} thread", now.files, now.threads),
     );
     Ok(())
-}
-
-/// Takes the rules out; tells how many pieces are gone.
-fn release(pod: &Pod) -> Result<usize> {
-    let plan = mesh::plan()?;
-    capture::release(pod.namespace(), &plan).with_context(|| format!("releasing pod {}", pod.name()))?;
-    match capture::verify(pod.namespace(), &plan)? {
-        Verdict::Differs(all) if all.iter().all(|one| matches!(one, Difference::Missing(_))) => Ok(all.len()),
-        other => bail!("the rules in pod {}: expected all missing, got {other:?}", pod.name()),
-    }
 }
