@@ -58,7 +58,7 @@ pub fn apply(plan: &Plan) -> Result<Applied, ApplyError> {
 /// # Errors
 /// When the kernel cannot be asked.
 pub fn verify(plan: &Plan) -> Result<Verdict, VerifyError> {
-    let found = Kernel::open()?.find(plan)?;
+    let found = Kernel::open().and_then(|mut kernel| kernel.find(plan)).map_err(VerifyError::Look)?;
     Ok(compare(plan, &found))
 }
 

@@ -49,9 +49,12 @@ pub enum ApplyError {
 
 /// Why it could not be told whether a plan is in place.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot look at the namespace")]
 #[non_exhaustive]
-pub struct VerifyError(#[from] pub KernelError);
+pub enum VerifyError {
+    /// The kernel could not be asked about the namespace.
+    #[error("cannot look at the namespace")]
+    Look(#[source] KernelError),
+}
 
 /// Why a plan could not be removed.
 #[derive(Debug, thiserror::Error)]

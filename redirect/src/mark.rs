@@ -109,7 +109,7 @@ pub struct MarksError {
 }
 
 impl Marks {
-    /// Istio's: 0x539/0xfff (1337) and 0x111/0xfff (`cni/pkg/config`, `InpodMark` and `InpodTProxyMark`).
+    /// Istio's: 0x539/0xfff (1337) and 0x111/0xfff.
     pub const ISTIO: Self =
         Self { proxy: Mark { value: 0x539, mask: 0xfff }, connection: Mark { value: 0x111, mask: 0xfff } };
 

@@ -56,7 +56,11 @@ impl Routing {
     ) -> Result<Vec<FoundPolicyRule>, KernelError> {
         let mut question = RuleMessage::default();
         question.header.family = address_family(family);
-        let rules = self.dump(RouteNetlinkMessage::GetRule(question))?;
+        let rules = match self.dump(RouteNetlinkMessage::GetRule(question)) {
+            // A kernel without such rules for this family has none.
+            Err(error) if error.refusal() == Some(libc::EAFNOSUPPORT) => Vec::new(),
+            outcome => outcome?,
+        };
         let found = rules.iter().filter_map(|answer| match answer {
             RouteNetlinkMessage::NewRule(rule) => found_policy_rule(rule, family, table),
             _ => None,

@@ -52,6 +52,7 @@ pub(crate) fn tests() -> Vec<Case> {
         cases.push(case.needs_program("ip"));
     }
     cases.push(test("packets::a_plan_for_ipv4_leaves_ipv6_alone", ipv4_only));
+    cases.push(test("packets::ipv6_off_on_loopback_connections_fail", ipv6_off));
     cases
 }
 
@@ -91,6 +92,9 @@ impl Scene {
     fn new(intent: Intent, family: Family) -> Result<Self, Box<dyn Error>> {
         let lab = Lab::new()?;
         let (app, peer) = (lab.pod("app")?, lab.pod("peer")?);
+        for from in [&app, &peer] {
+            settle(from, &app, family)?;
+        }
         let plan = Plan::new(&intent);
         let outbound = listen(&app, wildcard(family), OUTBOUND)?;
         let plaintext = listen(&app, wildcard(family), PLAINTEXT)?;
@@ -118,6 +122,14 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+/// Packets pass from the one pod to the other. The kernel puts a new cable to use, and routes a new IPv6 address to
+/// its owner, a little after it has said that it did.
+fn settle(from: &Pod, to: &Pod, family: Family) -> Outcome {
+    let server = udp(to, ip(to, family), 0)?;
+    let client = udp(from, wildcard(family), 0)?;
+    ask(&client, server.local_addr()?, &server).map(drop)
 }
 
 fn ip(pod: &Pod, family: Family) -> IpAddr {
@@ -335,8 +347,8 @@ fn udp(pod: &Pod, ip: IpAddr, port: u16) -> Result<UdpSocket, Box<dyn Error>> {
     Ok(socket)
 }
 
-/// A question and its answer, which comes from where the question was sent. UDP may lose either, and does while a
-/// cable is new: then the question is asked again.
+/// A question and its answer, which comes from where the question was sent. UDP may lose either: then the question
+/// is asked again.
 fn ask(client: &UdpSocket, to: SocketAddr, server: &UdpSocket) -> Result<SocketAddr, Box<dyn Error>> {
     const ATTEMPTS: usize = 20;
     for _ in 0..ATTEMPTS {
@@ -359,7 +371,7 @@ fn hear(socket: &UdpSocket) -> std::io::Result<Option<(Vec<u8>, SocketAddr)>> {
             heard.truncate(length);
             Ok(Some((heard, from)))
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -416,4 +428,18 @@ fn ipv4_only() -> Outcome {
     let client = connect(&scene.app, server.local_addr()?, unmarked)?;
     talk(&client, &accept(&server)?)?;
     scene.assert_proxy_idle()
+}
+
+/// Without the route for replies, and without ::1 to be redirected to, a connection has nowhere to go.
+fn ipv6_off() -> Outcome {
+    let scene = Scene::new(Intent::ambient(), Family::V6)?;
+    let server = listen(&scene.peer, scene.peer_ip(), SOME)?;
+    scene.app.run(|| std::fs::write("/proc/sys/net/ipv6/conf/lo/disable_ipv6", "1"))??;
+    scene.app.run(|| apply(&scene.plan))??;
+    let to = server.local_addr()?;
+    let socket = scene.app.run(|| Socket::new(Domain::for_address(to), Type::STREAM, None))??;
+    socket.connect_timeout(&to.into(), PATIENCE / 20).unwrap_err();
+    server.set_nonblocking(true)?;
+    assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "it escaped");
+    Ok(())
 }

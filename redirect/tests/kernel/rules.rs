@@ -1,8 +1,10 @@
 //! Applying, verifying, healing and removing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use inpod_redirect::{
-    ApplyError, DnsCapture, Families, Intent, Ipv6, KernelError, Plan, Port, ReplyRouting, Verdict, apply,
-    remove, verify,
+    ApplyError, DnsCapture, Families, Intent, Ipv6, KernelError, Plan, Port, ReplyRouting, Verdict,
+    VerifyError, apply, remove, verify,
 };
 use netns::Namespace;
 use testkit::kernel::{Case, Outcome, test};
@@ -15,6 +17,7 @@ pub(crate) fn tests() -> Vec<Case> {
         test("rules::apply_then_verify_is_same_for_every_case", apply_then_verify),
         test("rules::applying_twice_is_applying_once", applying_twice),
         test("rules::each_plan_replaces_the_one_before", each_replaces),
+        test("rules::a_reader_sees_the_one_plan_or_the_other", one_or_the_other),
         test("rules::remove_takes_everything_away_and_can_be_repeated", remove_everything),
         test("rules::loopback_down_is_an_error_and_changes_nothing", loopback_down),
         test("rules::without_ipv6_on_loopback_only_its_route_is_left_out", ipv6_off),
@@ -67,6 +70,42 @@ fn each_replaces() -> Outcome {
         }
         Ok(())
     })?
+}
+
+/// While one thread replaces one plan by another and back, what another thread reads is never a mixture.
+fn one_or_the_other() -> Outcome {
+    let one = Plan::new(&Intent::ambient());
+    let other = Plan::new(&Intent::ambient().with_dns(DnsCapture::To(Port::new(15053)?))?);
+    let namespace = fresh()?;
+    let [same, differs] = namespace.run(|| -> Result<_, Box<dyn std::error::Error>> {
+        apply(&other)?;
+        let differs = verify(&one)?;
+        apply(&one)?;
+        Ok([Verdict::Same, differs])
+    })??;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let written = namespace.run(|| {
+                (0..50)
+                    .try_for_each(|_| [&other, &one].into_iter().try_for_each(|plan| apply(plan).map(drop)))
+            });
+            done.store(true, Ordering::Relaxed);
+            written
+        });
+        namespace.run(|| {
+            while !done.load(Ordering::Relaxed) {
+                match verify(&one) {
+                    Ok(verdict) => assert!([&same, &differs].contains(&&verdict), "a mixture: {verdict:?}"),
+                    Err(VerifyError::Look(KernelError::Unsettled { .. })) => {}
+                    Err(error) => return Err::<(), Box<dyn std::error::Error>>(error.into()),
+                }
+            }
+            Ok(())
+        })??;
+        writer.join().map_err(|_| "the writer panicked")???;
+        Ok(())
+    })
 }
 
 fn remove_everything() -> Outcome {
