@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hbone::{ConnectRequest, PoolError, Pooled, Tunnel};
+use identity::SpiffeId;
 use tokio::net::TcpStream;
 
 use crate::dial;
@@ -40,9 +41,19 @@ async fn forward(
         Route::Tunnel(tunnel) => {
             ongoing.report.tunnel = Some(tunnel.hop);
             let request = headers::request(source, accepted.client, &tunnel);
+            let peer = only(&tunnel.expected);
             let far = open(core, tunnel, request).await?;
+            ongoing.report.peer = peer;
             Ok(relay::into_tunnel(stream(accepted)?, far, &core.cut).await)
         }
+    }
+}
+
+/// The identity that an open tunnel's peer has proved, where just one was acceptable.
+fn only(expected: &[SpiffeId]) -> Option<SpiffeId> {
+    match expected {
+        [id] => Some(id.clone()),
+        _ => None,
     }
 }
 
