@@ -29,7 +29,7 @@ pub(crate) fn tests() -> Vec<Case> {
         ("a_tunnel_is_not_redirected", ambient, tunnel),
         ("the_pod_speaks_to_itself", ambient, itself),
         ("a_reply_to_a_foreign_address_finds_the_proxy", ambient, reply),
-        ("a_captured_connection_survives_applying_again", ambient, survives),
+        ("a_captured_connection_survives_another_plan", ambient, survives),
         ("without_a_proxy_connections_fail", ambient, fails_closed),
         ("ingress_inbound_is_not_captured", ingress, ingress_inbound),
         ("ingress_a_reply_still_finds_the_proxy", ingress, reply),
@@ -279,10 +279,11 @@ fn survives(scene: Scene) -> Outcome {
     let captured = accept(&scene.outbound)?;
     let coming = connect(&scene.peer, SocketAddr::new(scene.app_ip(), SOME), unmarked)?;
     let inbound = accept(&scene.plaintext)?;
-    for _ in 0..3 {
+    // Another plan than the one in place, so that everything is replaced.
+    for plan in [&Plan::new(&with_dns()), &scene.plan, &scene.plan] {
         talk(&client, &captured)?;
         talk(&coming, &inbound)?;
-        scene.app.run(|| apply(&scene.plan))??;
+        scene.app.run(|| apply(plan))??;
     }
     talk(&client, &captured)?;
     talk(&coming, &inbound)
