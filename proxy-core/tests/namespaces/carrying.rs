@@ -1,0 +1,227 @@
+//! What an application sends is what the other gets, end and failure included, and nobody else sees it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::thread;
+
+use inpod_proxy_core::{ConnectionError, Direction};
+use testkit::canary::{Capture, Frames};
+use testkit::http;
+use testkit::kernel::{Case, Outcome, test};
+use testkit::lab::{INTERFACE, Pod};
+
+use crate::mesh::{
+    APPLICATION, LIMIT, Mesh, Result, connect, identity_of, is_cut, is_turned_away, pair, read_to_end,
+    set_reset_on_close,
+};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        test("requests_pass_in_tunnels_on_both_families", requests_pass_in_tunnels),
+        test("the_wire_shows_bytes_only_without_the_mesh", the_wire_shows_bytes_only_without_the_mesh),
+        test("much_passes_in_both_directions_at_once", much_passes_in_both_directions_at_once),
+        test("a_clients_end_leaves_the_answer_open", a_clients_end_leaves_the_answer_open),
+        test("a_servers_end_leaves_the_request_open", a_servers_end_leaves_the_request_open),
+        test("a_clients_reset_is_a_reset_to_the_server", a_clients_reset_is_a_reset_to_the_server),
+        test("a_servers_reset_is_a_reset_to_the_client", a_servers_reset_is_a_reset_to_the_client),
+        test("a_server_may_speak_first", a_server_may_speak_first),
+        test("a_refused_connection_ends_without_data", a_refused_connection_ends_without_data),
+        test(
+            "without_the_proxy_nothing_passes_until_released",
+            without_the_proxy_nothing_passes_until_released,
+        ),
+    ]
+}
+
+fn requests_pass_in_tunnels() -> Outcome {
+    let (mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    let application = http::Server::start(server.namespace(), APPLICATION)?;
+    for (to, from) in both_families(&server, &client) {
+        let response = http::request(client.namespace(), (to, APPLICATION).into(), "/", b"hello")?;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.echo(), Some(&b"hello"[..]));
+        assert_eq!(
+            response.peer().map(|peer| peer.ip()),
+            Some(from),
+            "the server sees the client's own address"
+        );
+
+        let outbound = mesh.reports.next(Direction::Outbound, &client)?;
+        assert!(outbound.outcome.is_ok(), "{outbound:?}");
+        assert_eq!(outbound.client.ip(), from);
+        assert_eq!(outbound.destination, Some((to, APPLICATION).into()));
+        assert_eq!(outbound.tunnel.map(|hop| hop.socket_addr()), Some(SocketAddr::new(to, 15008)));
+        let inbound = mesh.reports.next(Direction::Inbound, &server)?;
+        assert!(inbound.outcome.is_ok(), "{inbound:?}");
+        assert_eq!(inbound.peer, Some(identity_of(&client)));
+        assert_eq!(inbound.client.ip(), from);
+        assert_eq!(inbound.destination, Some((to, APPLICATION).into()));
+        assert_eq!(inbound.transferred, outbound.transferred);
+        assert!(inbound.transferred.sent > 5 && inbound.transferred.received > 5, "{inbound:?}");
+    }
+    assert_eq!(application.peers().len(), 2);
+    assert_eq!(mesh.reports.count(), 0, "one report for each end of each connection");
+    Ok(())
+}
+
+fn both_families(server: &Pod, client: &Pod) -> [(IpAddr, IpAddr); 2] {
+    [(server.v4().into(), client.v4().into()), (server.v6().into(), client.v6().into())]
+}
+
+fn the_wire_shows_bytes_only_without_the_mesh() -> Outcome {
+    const CANARY: &[u8] = b"a canary that sings on the wire";
+    let (mesh, [client, server]) = Mesh::of(["client", "server"])?;
+    let _application = http::Server::start(server.namespace(), APPLICATION)?;
+    let sent = |to: IpAddr| -> Result<Frames> {
+        let capture = Capture::start(client.namespace(), INTERFACE)?;
+        let response = http::request(client.namespace(), (to, APPLICATION).into(), "/", CANARY)?;
+        assert_eq!(response.echo(), Some(CANARY));
+        Ok(capture.stop()?)
+    };
+    for to in [IpAddr::from(server.v4()), server.v6().into()] {
+        assert!(sent(to)?.contains(CANARY), "the capture hears what is said in the clear");
+    }
+    let mut node = inpod_proxy_core::Node::new(mesh.shared.clone())?;
+    mesh.serve(&mut node)?;
+    mesh.capture()?;
+    for to in [IpAddr::from(server.v4()), server.v6().into()] {
+        let frames = sent(to)?;
+        assert_eq!(frames.drops(), 0);
+        assert!(!frames.contains(CANARY), "{frames:?}");
+        let ports = frames.tcp_ports();
+        assert!(ports.contains_key(&15008) && !ports.contains_key(&APPLICATION), "{ports:?}");
+    }
+    Ok(())
+}
+
+fn much_passes_in_both_directions_at_once() -> Outcome {
+    const LENGTH: usize = 8 << 20;
+    let (mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    let (near, far) = pair(&client, &server, (server.v4(), APPLICATION))?;
+    let (up, down) = (noise(1, LENGTH), noise(2, LENGTH));
+    let send = |mut stream: &std::net::TcpStream, bytes: &[u8]| {
+        stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write))
+    };
+    thread::scope(|scope| {
+        let sending = [scope.spawn(|| send(&near, &up)), scope.spawn(|| send(&far, &down))];
+        let receiving = [scope.spawn(|| read_to_end(&far)), scope.spawn(|| read_to_end(&near))];
+        for sent in sending {
+            sent.join().unwrap()?;
+        }
+        for (received, sent) in receiving.into_iter().zip([&up, &down]) {
+            // Not assert_eq: nobody wants to read the difference.
+            assert!(received.join().unwrap()? == *sent, "what came is what was sent");
+        }
+        Outcome::Ok(())
+    })?;
+    let report = mesh.reports.next(Direction::Outbound, &client)?;
+    assert_eq!((report.transferred.sent, report.transferred.received), (LENGTH as u64, LENGTH as u64));
+    Ok(())
+}
+
+/// Bytes in which no part is like another: xorshift64.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(length).collect()
+}
+
+fn a_clients_end_leaves_the_answer_open() -> Outcome {
+    let (_mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    let (mut near, mut far) = pair(&client, &server, (server.v4(), APPLICATION))?;
+    near.write_all(b"question")?;
+    near.shutdown(Shutdown::Write)?;
+    assert_eq!(read_to_end(&far)?, b"question");
+    far.write_all(b"answer")?;
+    drop(far);
+    assert_eq!(read_to_end(&near)?, b"answer");
+    Ok(())
+}
+
+fn a_servers_end_leaves_the_request_open() -> Outcome {
+    let (mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    let (mut near, mut far) = pair(&client, &server, (server.v6(), APPLICATION))?;
+    far.write_all(b"answer")?;
+    far.shutdown(Shutdown::Write)?;
+    assert_eq!(read_to_end(&near)?, b"answer");
+    near.write_all(b"late question")?;
+    drop(near);
+    assert_eq!(read_to_end(&far)?, b"late question");
+    assert!(mesh.reports.next(Direction::Inbound, &server)?.outcome.is_ok());
+    Ok(())
+}
+
+fn a_clients_reset_is_a_reset_to_the_server() -> Outcome {
+    let (mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    let (mut near, far) = pair(&client, &server, (server.v4(), APPLICATION))?;
+    near.write_all(b"half a quest")?;
+    (&far).read_exact(&mut [0; 12])?;
+    set_reset_on_close(&near)?;
+    drop(near);
+    assert!(is_cut(&read_to_end(&far)), "what was cut off does not look complete");
+    for (direction, pod) in [(Direction::Outbound, &client), (Direction::Inbound, &server)] {
+        let report = mesh.reports.next(direction, pod)?;
+        assert!(matches!(report.outcome, Err(ConnectionError::Relay { .. })), "{report:?}");
+        assert_eq!(report.transferred.sent, 12);
+    }
+    Ok(())
+}
+
+fn a_servers_reset_is_a_reset_to_the_client() -> Outcome {
+    let (mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    let (near, mut far) = pair(&client, &server, (server.v4(), APPLICATION))?;
+    far.write_all(b"half an ans")?;
+    (&near).read_exact(&mut [0; 11])?;
+    set_reset_on_close(&far)?;
+    drop(far);
+    assert!(is_cut(&read_to_end(&near)), "what was cut off does not look complete");
+    let report = mesh.reports.next(Direction::Inbound, &server)?;
+    assert!(matches!(report.outcome, Err(ConnectionError::Relay { .. })), "{report:?}");
+    Ok(())
+}
+
+fn a_server_may_speak_first() -> Outcome {
+    let (_mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    let (mut near, mut far) = pair(&client, &server, (server.v4(), APPLICATION))?;
+    far.write_all(b"220 hello\r\n")?;
+    let mut greeting = [0; 11];
+    near.read_exact(&mut greeting)?;
+    assert_eq!(&greeting, b"220 hello\r\n");
+    near.write_all(b"QUIT")?;
+    drop(near);
+    assert_eq!(read_to_end(&far)?, b"QUIT");
+    Ok(())
+}
+
+fn a_refused_connection_ends_without_data() -> Outcome {
+    let (mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    assert!(is_turned_away(&connect(&client, (server.v4(), APPLICATION))?));
+    let inbound = mesh.reports.next(Direction::Inbound, &server)?;
+    assert!(matches!(inbound.outcome, Err(ConnectionError::Dial(_))), "{inbound:?}");
+    let outbound = mesh.reports.next(Direction::Outbound, &client)?;
+    let Err(ConnectionError::Open(error)) = &outbound.outcome else {
+        return Err(format!("{outbound:?}").into());
+    };
+    assert_eq!(error.to_string(), "the peer refused the tunnel with status 503 Service Unavailable");
+    Ok(())
+}
+
+fn without_the_proxy_nothing_passes_until_released() -> Outcome {
+    const CANARY: &[u8] = b"a canary that must not sing";
+    let (mesh, node, [client, server]) = Mesh::running(["client", "server"])?;
+    let application = http::Server::start(server.namespace(), APPLICATION)?;
+    let address = SocketAddr::from((server.v4(), APPLICATION));
+    crate::mesh::runtime()?.block_on(node.drain(LIMIT));
+    let capture = Capture::start(client.namespace(), INTERFACE)?;
+    assert!(http::request(client.namespace(), address, "/", CANARY).is_err());
+    assert!(!capture.stop()?.contains(CANARY), "what the rules capture does not get by");
+    assert!(application.peers().is_empty());
+    mesh.release()?;
+    assert_eq!(http::request(client.namespace(), address, "/", CANARY)?.echo(), Some(CANARY));
+    Ok(())
+}

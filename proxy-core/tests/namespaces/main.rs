@@ -1,0 +1,26 @@
+//! The mesh in one process: pods in namespaces of their own, the proxy between them, and real kernels' sockets.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod carrying;
+mod following;
+mod hand_over;
+mod hostile_agents;
+mod hostile_peers;
+mod mesh;
+mod permitting;
+mod routing;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cases = [
+        carrying::cases(),
+        routing::cases(),
+        permitting::cases(),
+        following::cases(),
+        hand_over::cases(),
+        hostile_peers::cases(),
+        hostile_agents::cases(),
+    ];
+    testkit::kernel::run(cases.into_iter().flatten().collect())
+}
