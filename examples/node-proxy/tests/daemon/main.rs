@@ -1,0 +1,15 @@
+//! The program as it is run: its command line, its life, real programs through it, and a peer of another make.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod command_line;
+mod interop;
+mod life;
+mod mesh;
+mod programs;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cases = [command_line::cases(), life::cases(), programs::cases(), interop::cases()];
+    testkit::kernel::run(cases.into_iter().flatten().collect())
+}

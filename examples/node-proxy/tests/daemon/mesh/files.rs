@@ -1,0 +1,94 @@
+//! Files: a folder with what `node-proxy` is given: a CA, the workloads, and a place for the socket.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
+use tempfile::TempDir;
+
+use super::{APPLICATION, Member, Result};
+
+pub(crate) struct Files {
+    folder: TempDir,
+    members: Vec<Member>,
+}
+
+impl Files {
+    /// A new CA, and a mesh of these members.
+    pub(crate) fn new(members: &[&Member]) -> Result<Self> {
+        let files = Self { folder: TempDir::new()?, members: members.iter().copied().cloned().collect() };
+        let (certificate, key) = new_root()?;
+        fs::write(files.ca_cert(), certificate)?;
+        fs::write(files.ca_key(), key)?;
+        files.write_workloads("")?;
+        Ok(files)
+    }
+
+    /// Writes the workloads file: the members, and `more` (`services:`, `policies:`) in YAML.
+    pub(crate) fn write_workloads(&self, more: &str) -> Result<()> {
+        Ok(fs::write(self.workloads(), workloads(&self.members, more)?)?)
+    }
+
+    /// The proxy with all that it must be given.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_node-proxy"));
+        command.arg("--zds").arg(self.zds()).arg("--workloads").arg(self.workloads());
+        command.arg("--ca-cert").arg(self.ca_cert()).arg("--ca-key").arg(self.ca_key());
+        command.args(["--workers", "2", "--drain", "60"]).env_remove("RUST_LOG");
+        command
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn zds(&self) -> PathBuf {
+        self.path().join("zds.sock")
+    }
+
+    pub(crate) fn workloads(&self) -> PathBuf {
+        self.path().join("workloads.yaml")
+    }
+
+    pub(crate) fn ca_cert(&self) -> PathBuf {
+        self.path().join("ca.pem")
+    }
+
+    pub(crate) fn ca_key(&self) -> PathBuf {
+        self.path().join("ca.key")
+    }
+
+    /// Where a program writes what it has to say.
+    pub(crate) fn log(&self, program: &str) -> PathBuf {
+        self.path().join(format!("{program}.log"))
+    }
+}
+
+/// A root certificate and its key, in PEM.
+pub(crate) fn new_root() -> Result<(String, String)> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate()?;
+    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+}
+
+/// A workloads file, with all that ztunnel demands too. Each pod is an endpoint of the service `NAME.test`, port 80, if
+/// `more` has it.
+fn workloads(members: &[Member], more: &str) -> Result<String> {
+    let mut text = String::from("workloads:\n");
+    for Member { name, addresses, .. } in members {
+        let addresses: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
+        let addresses = addresses.join(", ");
+        writeln!(
+            text,
+            "- {{uid: cluster1//v1/Pod/test/{name}, name: {name}, namespace: test, serviceAccount: {name}, \
+             workloadIps: [{addresses}], trustDomain: cluster.local, protocol: HBONE, node: node, network: \"\", \
+             services: {{\"test/{name}.test\": {{80: {APPLICATION}}}}}}}"
+        )?;
+    }
+    text.push_str(more);
+    Ok(text)
+}
