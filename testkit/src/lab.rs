@@ -1,10 +1,11 @@
 //! A node with a bridge, and pods on it: namespaces that live as long as their handles.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use netns::{EnterError, Namespace, OpenError};
 
@@ -67,6 +68,10 @@ impl Lab {
         for gateway in [IpAddr::from(self.v4()), IpAddr::from(self.v6())] {
             kernel.add_default_route(gateway).map_err(step("route to the bridge"))?;
         }
+        for address in [IpAddr::from(pod.v4), IpAddr::from(pod.v6)] {
+            settle(&self.node, &pod.namespace, address)?;
+            settle(&pod.namespace, &pod.namespace, address)?;
+        }
         Ok(pod)
     }
 
@@ -89,11 +94,38 @@ impl Lab {
     }
 }
 
+/// Waits until packets pass to `address` in `to`: the kernel puts a new cable to use, and routes a new IPv6 address to its
+/// owner, a little after it has said that it did.
+fn settle(from: &Namespace, to: &Namespace, address: IpAddr) -> Result<(), LabError> {
+    let wildcard =
+        if address.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = |namespace: &Namespace, ip| namespace.run(|| UdpSocket::bind((ip, 0)));
+    let (sender, receiver) = (socket(from, wildcard)?, socket(to, wildcard)?);
+    let exchange = || {
+        let (sender, receiver) = (sender?, receiver?);
+        receiver.set_read_timeout(Some(SETTLE_STEP))?;
+        let destination = SocketAddr::new(address, receiver.local_addr()?.port());
+        for _ in 0..SETTLE_STEPS {
+            // A route that is not there yet is an error at once; else the answer is waited for.
+            if sender.send_to(b"settled?", destination).is_err() {
+                std::thread::sleep(SETTLE_STEP);
+            } else if receiver.recv(&mut [0; 8]).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    exchange().map_err(step("reach the pod"))
+}
+
 /// The node's interface among the pods.
 pub const BRIDGE: &str = "br0";
 /// Each pod's interface.
 pub const INTERFACE: &str = "eth0";
 
+/// How long one probe of a new pod is waited for, and how many there are: ten seconds in all.
+const SETTLE_STEP: Duration = Duration::from_millis(10);
+const SETTLE_STEPS: u32 = 1000;
 const V4_PREFIX: u8 = 16;
 const V6_PREFIX: u8 = 64;
 const NODE: u16 = 1;

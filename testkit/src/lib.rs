@@ -40,3 +40,6 @@ pub mod kernel;
 pub mod lab;
 pub mod leaks;
 mod rtnetlink;
+
+/// Namespaces, for tests of crates that do not know `netns` themselves.
+pub use netns;

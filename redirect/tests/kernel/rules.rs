@@ -6,9 +6,9 @@ use inpod_redirect::{
     ApplyError, DnsCapture, Families, Intent, Ipv6, KernelError, Plan, Port, ReplyRouting, Verdict,
     VerifyError, apply, remove, verify,
 };
-use netns::Namespace;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::loopback_up;
+use testkit::netns::Namespace;
 
 use crate::cases;
 
