@@ -16,9 +16,10 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 mod aims;
 mod args;
@@ -60,7 +61,16 @@ fn compare(args: &args::Args) -> Result<()> {
     let sandbox = testkit::kernel::sandbox().context("no namespaces to measure in")?;
     let environment = environment::Environment::look(args)?;
     eprintln!("in {sandbox}; {environment}");
-    let results = runtime()?.block_on(session::rounds(args, &contenders))?;
+    let results = runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        // Dropping the rounds ends the programs that they have started.
+        tokio::select! {
+            results = session::rounds(args, &contenders) => results,
+            _ = terminate.recv() => bail!("ended by a signal"),
+            _ = interrupt.recv() => bail!("ended by a signal"),
+        }
+    })?;
     print!("{}", table::Table(&results));
     println!("{}", aims::Verdict(&results));
     if let Some(path) = &args.json {

@@ -76,7 +76,7 @@ const SERVE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Starts the answering process in the server pod. It ends with the handle.
 async fn serve(pods: &Pods) -> Result<Child> {
-    let mut command = this_program()?;
+    let mut command = this_program();
     command.arg("serve").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = pods.server.run(|| command.spawn())??;
     let output = child.stdout.take().context("it has no output")?;
@@ -92,7 +92,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// Runs the asking process in the client pod.
 async fn drive(args: &Args, pods: &Pods, cell: Cell, watch: Option<Process>) -> Result<Sample> {
     let warm_up = WARM_UP.min(args.seconds);
-    let mut command = this_program()?;
+    let mut command = this_program();
     let load = clap::ValueEnum::to_possible_value(&cell.load()).context("a load without a name")?;
     command.arg("drive").arg(load.get_name());
     command.arg("--to").arg(pods.server.v4().to_string()).arg("--parallel").arg(cell.parallel().to_string());
@@ -109,8 +109,9 @@ async fn drive(args: &Args, pods: &Pods, cell: Cell, watch: Option<Process>) -> 
     serde_json::from_slice(&output.stdout).context("the client's figures")
 }
 
-fn this_program() -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe().context("finding this program")?);
-    command.kill_on_drop(true);
-    Ok(command)
+/// This very program, also when another has been built in its place since it was started.
+fn this_program() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("inpod-bench").kill_on_drop(true);
+    command
 }
