@@ -1,14 +1,16 @@
 //! What an application sends is what the other gets, end and failure included, and nobody else sees it.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::thread;
 
-use inpod_proxy_core::{ConnectionError, Direction};
+use inpod_proxy_core::{ConnectionError, Direction, Node};
 use testkit::canary::{Capture, Frames};
 use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{INTERFACE, Pod};
+use testkit::leaks::Baseline;
 
 use crate::mesh::{
     APPLICATION, LIMIT, Mesh, Result, connect, identity_of, is_cut, is_turned_away, pair, read_to_end,
@@ -20,6 +22,10 @@ pub(crate) fn cases() -> Vec<Case> {
         test("requests_pass_in_tunnels_on_both_families", requests_pass_in_tunnels),
         test("the_wire_shows_bytes_only_without_the_mesh", the_wire_shows_bytes_only_without_the_mesh),
         test("much_passes_in_both_directions_at_once", much_passes_in_both_directions_at_once),
+        test(
+            "a_connection_that_nobody_reads_holds_up_no_other",
+            a_connection_that_nobody_reads_holds_up_no_other,
+        ),
         test("a_clients_end_leaves_the_answer_open", a_clients_end_leaves_the_answer_open),
         test("a_servers_end_leaves_the_request_open", a_servers_end_leaves_the_request_open),
         test("a_clients_reset_is_a_reset_to_the_server", a_clients_reset_is_a_reset_to_the_server),
@@ -30,6 +36,8 @@ pub(crate) fn cases() -> Vec<Case> {
             "without_the_proxy_nothing_passes_until_released",
             without_the_proxy_nothing_passes_until_released,
         ),
+        test("a_pod_without_ipv6_is_served_on_ipv4", a_pod_without_ipv6_is_served_on_ipv4),
+        test("nothing_is_left_open_when_a_mesh_ends", nothing_is_left_open_when_a_mesh_ends).serial(),
     ]
 }
 
@@ -51,6 +59,7 @@ fn requests_pass_in_tunnels() -> Outcome {
         assert_eq!(outbound.client.ip(), from);
         assert_eq!(outbound.destination, Some((to, APPLICATION).into()));
         assert_eq!(outbound.tunnel.map(|hop| hop.socket_addr()), Some(SocketAddr::new(to, 15008)));
+        assert_eq!(outbound.peer, Some(identity_of(&server)));
         let inbound = mesh.reports.next(Direction::Inbound, &server)?;
         assert!(inbound.outcome.is_ok(), "{inbound:?}");
         assert_eq!(inbound.peer, Some(identity_of(&client)));
@@ -81,7 +90,7 @@ fn the_wire_shows_bytes_only_without_the_mesh() -> Outcome {
     for to in [IpAddr::from(server.v4()), server.v6().into()] {
         assert!(sent(to)?.contains(CANARY), "the capture hears what is said in the clear");
     }
-    let mut node = inpod_proxy_core::Node::new(mesh.shared.clone())?;
+    let mut node = Node::new(mesh.shared.clone())?;
     mesh.serve(&mut node)?;
     mesh.capture()?;
     for to in [IpAddr::from(server.v4()), server.v6().into()] {
@@ -117,6 +126,26 @@ fn much_passes_in_both_directions_at_once() -> Outcome {
     let report = mesh.reports.next(Direction::Outbound, &client)?;
     assert_eq!((report.transferred.sent, report.transferred.received), (LENGTH as u64, LENGTH as u64));
     Ok(())
+}
+
+fn a_connection_that_nobody_reads_holds_up_no_other() -> Outcome {
+    /// More than all buffers on the way may take together.
+    const MUCH: usize = 64 << 20;
+    let (_mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+    let _application = http::Server::start(server.namespace(), APPLICATION)?;
+    let (mut near, far) = pair(&client, &server, (server.v4(), 8081))?;
+    thread::scope(|scope| {
+        let writing = scope.spawn(move || near.write_all(&noise(3, MUCH)));
+        // Both use one connection to the peer, and one side of it is full.
+        for _ in 0..50 {
+            http::request(client.namespace(), (server.v4(), APPLICATION).into(), "/", &noise(4, 100_000))?;
+        }
+        assert!(!writing.is_finished(), "nobody has read it, so somebody keeps it");
+        let received = read_to_end(&far)?;
+        writing.join().unwrap()?;
+        assert!(received == noise(3, MUCH), "what came is what was sent");
+        Ok(())
+    })
 }
 
 /// Bytes in which no part is like another: xorshift64.
@@ -209,6 +238,45 @@ fn a_refused_connection_ends_without_data() -> Outcome {
     };
     assert_eq!(error.to_string(), "the peer refused the tunnel with status 503 Service Unavailable");
     Ok(())
+}
+
+fn a_pod_without_ipv6_is_served_on_ipv4() -> Outcome {
+    let (mesh, pods) = Mesh::of(["client", "server"])?;
+    for pod in &pods {
+        for interface in ["all", "lo"] {
+            let switch = format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6");
+            pod.run(|| fs::write(switch, "1"))??;
+        }
+    }
+    let mut node = Node::new(mesh.shared.clone())?;
+    mesh.serve(&mut node)?;
+    mesh.capture()?;
+    let [client, server] = &pods;
+    let (mut near, far) = pair(client, server, (server.v4(), APPLICATION))?;
+    near.write_all(b"hello")?;
+    drop(near);
+    assert_eq!(read_to_end(&far)?, b"hello");
+    drop(far);
+    assert!(mesh.reports.next(Direction::Outbound, client)?.tunnel.is_some());
+    Ok(())
+}
+
+fn nothing_is_left_open_when_a_mesh_ends() -> Outcome {
+    let baseline = Baseline::take()?;
+    {
+        let (_mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
+        let _application = http::Server::start(server.namespace(), APPLICATION)?;
+        for _ in 0..100 {
+            http::request(client.namespace(), (server.v4(), APPLICATION).into(), "/", b"hello")?;
+        }
+        // One that is not over when the mesh ends.
+        let (mut near, _far) = pair(&client, &server, (server.v4(), 8081))?;
+        near.write_all(b"half")?;
+        // And some that came to nothing.
+        assert!(is_turned_away(&connect(&client, (server.v4(), 9))?));
+        connect(&client, (server.v4(), 15008))?;
+    }
+    Ok(baseline.settled(LIMIT)?)
 }
 
 fn without_the_proxy_nothing_passes_until_released() -> Outcome {

@@ -261,6 +261,11 @@ fn descriptors_that_are_no_pod_are_refused() -> Outcome {
         assert!(matches!(&reaction, Reaction::Refused(reason) if !reason.is_empty()), "{what}: {reaction:?}");
         scene.pods_are_served()?;
     }
+    let mut nameless = pod_name(&new);
+    nameless.service_account = "not a name".into();
+    let nameless = Request::Add { uid: "new".into(), name: nameless }.encode();
+    let reaction = scene.say(&nameless, &[new.namespace().as_fd()])?;
+    assert!(matches!(&reaction, Reaction::Refused(reason) if reason.contains("identity")), "{reaction:?}");
     drop((wrong, writer));
     descriptors_settle(&baseline)?;
     let reaction = scene.say(&add, &[new.namespace().as_fd()])?;

@@ -3,11 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hbone::{ConnectRequest, OpenError, Target};
 use http::{Method, Request, StatusCode, Uri};
 use identity::{Expected, Svid};
-use inpod_proxy_core::{ConnectionError, Direction, Node};
+use inpod_proxy_core::{Config, ConnectionError, Direction, HandshakeError, Node};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -33,6 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
         }),
         test("a_peer_that_speaks_tls_1_2_is_refused", || refused_in_tls(of_tls_1_2, "PeerIncompatible")),
         test("a_peer_that_speaks_http_1_is_refused", || refused_in_tls(of_http_1, "NoApplicationProtocol")),
+        test("a_peer_that_says_nothing_is_left", a_peer_that_says_nothing_is_left),
         test("a_peer_that_does_not_speak_tls_is_refused", a_peer_that_does_not_speak_tls_is_refused),
         test("a_peer_that_does_not_speak_http_2_is_refused", a_peer_that_does_not_speak_http_2_is_refused),
         test("a_connect_to_what_is_not_the_pods_is_refused", a_connect_to_what_is_not_the_pods_is_refused),
@@ -56,7 +58,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Self> {
-        let (mesh, node, [server]) = Mesh::running(["server"])?;
+        Self::with(Config::default())
+    }
+
+    fn with(config: Config) -> Result<Self> {
+        let (mesh, [server]) = Mesh::with(config, ["server"])?;
+        let mut node = Node::new(mesh.shared.clone())?;
+        mesh.serve(&mut node)?;
+        mesh.capture()?;
         let attacker = mesh.lab.pod("attacker")?;
         let application = Server::start(server.namespace(), APPLICATION)?;
         Ok(Self { mesh, server, attacker, application, _node: node })
@@ -174,6 +183,22 @@ fn refused_in_tls(config: impl FnOnce(&Scene) -> Result<ClientConfig>, reason: &
         assert!(format!("{error:?}").contains(reason), "{error:?}");
         assert_eq!(report.peer, None);
         scene.a_good_peer_is_served().await
+    })
+}
+
+fn a_peer_that_says_nothing_is_left() -> Outcome {
+    let mut config = Config::default();
+    config.handshake_timeout = Duration::from_millis(200);
+    let scene = Scene::with(config)?;
+    runtime()?.block_on(async {
+        let mut silent = scene.tcp()?;
+        assert_eq!(timeout(LIMIT, silent.read(&mut [0; 1])).await??, 0);
+        let report = scene.mesh.reports.next(Direction::Inbound, &scene.server)?;
+        let Err(ConnectionError::Handshake(error)) = &report.outcome else {
+            return Err(format!("{report:?}").into());
+        };
+        assert!(matches!(**error, HandshakeError::TimedOut), "{error:?}");
+        Ok(())
     })
 }
 

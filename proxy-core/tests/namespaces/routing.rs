@@ -3,11 +3,11 @@
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use inpod_proxy_core::{ConnectionError, Direction};
+use inpod_proxy_core::{ConnectionError, Direction, capture};
 use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
 
-use crate::mesh::{APPLICATION, Mesh, accept, connect, is_turned_away, listen};
+use crate::mesh::{APPLICATION, Mesh, accept, connect, is_turned_away, listen, pod_name};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -16,6 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
         test("a_pod_reaches_itself_on_its_own_address", a_pod_reaches_itself_on_its_own_address),
         test("what_is_outside_the_mesh_is_reached_directly", what_is_outside_the_mesh_is_reached_directly),
         test("a_service_without_endpoints_is_not_reached", a_service_without_endpoints_is_not_reached),
+        test("a_pod_that_nobody_knows_reaches_nobody", a_pod_that_nobody_knows_reaches_nobody),
         test("the_proxys_own_ports_are_no_destination", the_proxys_own_ports_are_no_destination),
     ]
 }
@@ -97,6 +98,25 @@ fn a_service_without_endpoints_is_not_reached() -> Outcome {
     assert!(is_turned_away(&connect(&client, (SERVICE, 80))?));
     let report = mesh.reports.next(Direction::Outbound, &client)?;
     assert!(matches!(report.outcome, Err(ConnectionError::NoRoute(_))), "{report:?}");
+    Ok(())
+}
+
+/// It is served and captured, but the facts do not have it.
+fn a_pod_that_nobody_knows_reaches_nobody() -> Outcome {
+    let (mesh, mut node, [client, server]) = Mesh::running(["client", "server"])?;
+    let unknown = mesh.lab.pod("unknown")?;
+    node.add("unknown".into(), pod_name(&unknown), unknown.namespace().clone())?;
+    let plan = capture::plan(&mesh.shared.config)?;
+    capture::capture(unknown.namespace(), &plan)?;
+    let applications = [&server, &unknown].map(|pod| http::Server::start(pod.namespace(), APPLICATION));
+    for (from, to) in [(&unknown, &server), (&client, &unknown)] {
+        assert!(is_turned_away(&connect(from, (to.v4(), APPLICATION))?), "{} to {}", from.name(), to.name());
+    }
+    let report = mesh.reports.next(Direction::Outbound, &unknown)?;
+    assert!(matches!(report.outcome, Err(ConnectionError::UnknownPod)), "{report:?}");
+    for application in applications {
+        assert!(application?.peers().is_empty());
+    }
     Ok(())
 }
 

@@ -48,11 +48,15 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// A mesh of new pods with these names, all known to the facts.
     pub(crate) fn of<const N: usize>(names: [&str; N]) -> Result<(Self, [Pod; N])> {
+        Self::with(Config::default(), names)
+    }
+
+    /// [`of`](Self::of), with settings of its own.
+    pub(crate) fn with<const N: usize>(config: Config, names: [&str; N]) -> Result<(Self, [Pod; N])> {
         let lab = Lab::new()?;
         let members = names.iter().map(|name| lab.pod(*name)).collect::<Result<Vec<_>, _>>()?;
         let root = Root::generate(trust_domain())?;
         let reports = Arc::new(Reports::default());
-        let config = Config::default();
         let shared = Shared {
             authority: Arc::new(Authority::new(
                 root.ca(trust_domain())?,
