@@ -101,16 +101,18 @@ fn curl_reaches_nginx() -> Outcome {
     let ports = frames.tcp_ports();
     assert!(ports.contains_key(&15008) && !ports.contains_key(&APPLICATION), "{ports:?}");
     assert!(!frames.contains(PAGE), "{frames:?}");
-    let log = fs::read_to_string(scene.mesh.files.path().join("access"))?;
+    let log = || -> Result<String> { Ok(fs::read_to_string(scene.mesh.files.path().join("access"))?) };
+    // nginx writes a line after it has answered.
+    wait_for("a line for each request", || Ok(log()?.lines().count() == 102))?;
     let clients = FAMILIES.map(|family| scene.client.at(family, 0).ip().to_string());
-    for line in log.lines() {
+    for line in log()?.lines() {
         assert!(clients.contains(&line.to_owned()), "nginx saw {line}");
     }
-    assert_eq!(log.lines().count(), 102);
     Ok(())
 }
 
-/// nginx in the foreground, as one process, so that it changes no user and leaves nothing behind.
+/// nginx in the foreground, as one process, so that it changes no user (which a rootless sandbox does not have) and leaves
+/// nothing behind.
 fn nginx(files: &Files, server: &Member, page: &[u8]) -> Result<Child> {
     let folder = files.path();
     fs::write(folder.join("page.html"), page)?;
@@ -126,7 +128,7 @@ fn nginx(files: &Files, server: &Member, page: &[u8]) -> Result<Child> {
 fn nginx_configuration(folder: &Path) -> String {
     let folder = folder.display();
     format!(
-        "daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr;
+        "user root root; daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr;
          events {{ }}
          http {{
            log_format client '$remote_addr';
