@@ -18,13 +18,30 @@ pub(crate) const THIS_THREAD: &str = "/proc/thread-self/ns/net";
 ///
 /// It belongs to its thread, so it is not `Send`; and it never leaves [`run`](crate::Namespace::run), so that no
 /// `await` can come between entering and coming back.
-pub(crate) struct Entered {
+pub(crate) struct Entered<'home> {
     /// `None` when the thread already was in the namespace.
-    back: Option<File>,
+    back: Option<Back<'home>>,
     of_this_thread: PhantomData<*const ()>,
 }
 
-impl Entered {
+/// Where the guard comes back to.
+enum Back<'home> {
+    /// Where the thread was.
+    Where(File),
+    /// Where the caller says that it lives.
+    Home(BorrowedFd<'home>),
+}
+
+impl AsFd for Back<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Where(file) => file.as_fd(),
+            Self::Home(descriptor) => *descriptor,
+        }
+    }
+}
+
+impl<'home> Entered<'home> {
     /// Enters the namespace behind `descriptor`, which `target` names.
     ///
     /// The way back is opened anew each time. A descriptor kept per thread would have to be checked against
@@ -41,11 +58,21 @@ impl Entered {
         // namespace that has not made its own network namespace would get in, and not back.
         switch(back.as_fd()).map_err(|source| EnterError::Return { target, source })?;
         switch(descriptor).map_err(|source| EnterError::Enter { target, source })?;
-        Ok(Self { back: Some(back), of_this_thread: PhantomData })
+        Ok(Self { back: Some(Back::Where(back)), of_this_thread: PhantomData })
+    }
+
+    /// Enters the namespace behind `descriptor`, to come back to `home`, which is known to let threads in.
+    pub(crate) fn from_home(
+        home: BorrowedFd<'home>,
+        descriptor: BorrowedFd<'_>,
+        target: NamespaceId,
+    ) -> Result<Self, EnterError> {
+        switch(descriptor).map_err(|source| EnterError::Enter { target, source })?;
+        Ok(Self { back: Some(Back::Home(home)), of_this_thread: PhantomData })
     }
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let Some(back) = &self.back else { return };
         if let Err(error) = switch(back.as_fd()) {
@@ -57,6 +84,6 @@ impl Drop for Entered {
 }
 
 /// setns(2); the kernel checks that the descriptor is a network namespace.
-fn switch(to: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn switch(to: BorrowedFd<'_>) -> io::Result<()> {
     Ok(setns(to, CloneFlags::CLONE_NEWNET)?)
 }

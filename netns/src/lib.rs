@@ -46,6 +46,7 @@
 
 mod entered;
 mod error;
+mod home;
 mod id;
 mod namespace;
 mod options;
@@ -55,6 +56,7 @@ mod sockets;
 mod sys;
 
 pub use self::error::{EnterError, OpenError, Origin, SocketError};
+pub use self::home::{Home, HomeError};
 pub use self::id::NamespaceId;
 pub use self::namespace::Namespace;
 pub use self::options::SocketOptions;

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::Home;
+
 /// Options of a socket, to be set before it is bound. The default sets nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
@@ -11,6 +13,7 @@ pub struct SocketOptions {
     pub(crate) reach: Reach,
     pub(crate) bind: Option<SocketAddr>,
     pub(crate) backlog: Option<u32>,
+    pub(crate) home: Option<Home>,
 }
 
 /// Whose addresses the socket may use as its own.
@@ -38,6 +41,13 @@ pub(crate) enum Reach {
 }
 
 impl SocketOptions {
+    /// Makes the socket by [`Home::visit`] instead of [`Namespace::run`](crate::Namespace::run).
+    #[must_use]
+    pub fn from_home(mut self, home: Home) -> Self {
+        self.home = Some(home);
+        self
+    }
+
     /// Marks every packet that the socket sends (`SO_MARK`, socket(7)), for rules to know it by. Connections that a
     /// listener accepts inherit it. Needs `CAP_NET_ADMIN` over the namespace, or `CAP_NET_RAW`.
     #[must_use]

@@ -24,7 +24,7 @@ impl Namespace {
         address: SocketAddr,
         options: &SocketOptions,
     ) -> Result<TcpListener, SocketError> {
-        let socket = Fresh::make(self, Family::from(address), Type::STREAM)?;
+        let socket = Fresh::make(self, Family::from(address), Type::STREAM, options)?;
         socket.set("TCP_NODELAY", |socket| socket.set_tcp_nodelay(true))?;
         socket.set("SO_REUSEADDR", |socket| socket.set_reuse_address(true))?;
         socket.apply(options)?;
@@ -46,7 +46,7 @@ impl Namespace {
         family: impl Into<Family>,
         options: &SocketOptions,
     ) -> Result<Socket, SocketError> {
-        let socket = Fresh::make(self, family.into(), Type::STREAM)?;
+        let socket = Fresh::make(self, family.into(), Type::STREAM, options)?;
         socket.set("TCP_NODELAY", |socket| socket.set_tcp_nodelay(true))?;
         socket.apply(options)?;
         if let Some(source) = options.bind {
@@ -66,7 +66,7 @@ impl Namespace {
     ///
     /// [`SocketError`], naming the step, the address and the namespace.
     pub fn udp_socket(&self, address: SocketAddr, options: &SocketOptions) -> Result<UdpSocket, SocketError> {
-        let socket = Fresh::make(self, Family::from(address), Type::DGRAM)?;
+        let socket = Fresh::make(self, Family::from(address), Type::DGRAM, options)?;
         socket.apply(options)?;
         socket.bind(address)?;
         Ok(socket.socket.into())
@@ -103,12 +103,22 @@ struct Fresh<'a> {
 }
 
 impl<'a> Fresh<'a> {
-    fn make(namespace: &'a Namespace, family: Family, kind: Type) -> Result<Self, SocketError> {
+    fn make(
+        namespace: &'a Namespace,
+        family: Family,
+        kind: Type,
+        options: &SocketOptions,
+    ) -> Result<Self, SocketError> {
         let domain = match family {
             Family::V4 => Domain::IPV4,
             Family::V6 => Domain::IPV6,
         };
-        match namespace.run(|| Socket::new(domain, kind.nonblocking(), None))? {
+        let new = || Socket::new(domain, kind.nonblocking(), None);
+        let made = match &options.home {
+            Some(home) => home.visit(namespace, new)?,
+            None => namespace.run(new)?,
+        };
+        match made {
             Ok(socket) => Ok(Self { socket, family, namespace }),
             Err(source) => Err(SocketError::Make { namespace: namespace.id(), source }),
         }

@@ -19,7 +19,7 @@ use crate::policy::Permit;
 
 /// Plain TCP to a hop, as the pod.
 pub(crate) async fn plain(pod: &Pod, hop: HopAddr) -> Result<TcpStream, DialError> {
-    let options = SocketOptions::default().mark(pod.config.mark);
+    let options = options(pod);
     connect(pod, hop.socket_addr(), &options).await
 }
 
@@ -30,7 +30,7 @@ pub(crate) async fn application(
     client: ClientAddr,
 ) -> Result<TcpStream, DialError> {
     let destination = permit.destination();
-    let options = SocketOptions::default().mark(pod.config.mark);
+    let options = options(pod);
     // A pod that calls itself, and a client on loopback, already is who it must appear to be.
     let options = if client.ip() == destination.ip() || client.ip().is_loopback() {
         options
@@ -38,6 +38,10 @@ pub(crate) async fn application(
         options.transparent().bind(SocketAddr::new(client.ip(), 0))
     };
     connect(pod, destination, &options).await
+}
+
+fn options(pod: &Pod) -> SocketOptions {
+    SocketOptions::default().mark(pod.config.mark).from_home(pod.home.clone())
 }
 
 async fn connect(pod: &Pod, address: SocketAddr, options: &SocketOptions) -> Result<TcpStream, DialError> {

@@ -84,5 +84,5 @@ pub use listen::ListenError;
 pub use node::{AddError, Node};
 pub use proxy::{Proxy, Shared, StartError};
 pub use report::{AccessLog, Direction, Observer, Report, Transferred};
-pub use workers::Workers;
+pub use workers::{Workers, WorkersError};
 pub use workload::Facts;

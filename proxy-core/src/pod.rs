@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hbone::Pool;
 use identity::SpiffeId;
-use netns::Namespace;
+use netns::{Home, Namespace};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::HopAddr;
@@ -20,6 +20,8 @@ use crate::workload::{Facts, PodName};
 pub(crate) struct Pod {
     pub(crate) name: Arc<PodName>,
     pub(crate) namespace: Namespace,
+    /// Where the workers come back to from the pod's namespace.
+    pub(crate) home: Home,
     pub(crate) config: Arc<Config>,
     pub(crate) facts: Arc<Facts>,
     pub(crate) credentials: Credentials,

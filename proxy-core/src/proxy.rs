@@ -63,6 +63,7 @@ impl Proxy {
         let pod = Arc::new(Pod {
             name: Arc::new(name),
             namespace,
+            home: shared.workers.home().clone(),
             config: Arc::clone(&shared.config),
             facts: Arc::clone(&shared.facts),
             credentials: Credentials::new(Arc::clone(&shared.authority), id),

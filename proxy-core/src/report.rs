@@ -118,7 +118,7 @@ impl Observer for AccessLog {
         match &report.outcome {
             Ok(()) => tracing::info!(target: "access", "{}", Line(report)),
             Err(error) => {
-                tracing::warn!(target: "access", "{} error={}", Line(report), Quoted(&Causes(error)))
+                tracing::warn!(target: "access", "{} error={}", Line(report), Quoted(&Causes(error)));
             }
         }
     }

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use netns::{Home, HomeError};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
@@ -15,8 +16,21 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub struct Workers {
     workers: Vec<Worker>,
+    home: Home,
     next: AtomicUsize,
     stop: CancellationToken,
+}
+
+/// Why the workers could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkersError {
+    /// No thread, or no epoll instance.
+    #[error("starting a thread")]
+    Thread(#[from] io::Error),
+    /// The proxy's own namespace would not let threads back in.
+    #[error("the proxy's own network namespace")]
+    Home(#[from] HomeError),
 }
 
 #[derive(Debug)]
@@ -26,15 +40,21 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts `count` workers.
+    /// Starts `count` workers. They live in the calling thread's network namespace.
     ///
     /// # Errors
-    /// When the system refuses a thread or an epoll instance.
-    pub fn start(count: NonZeroUsize) -> io::Result<Self> {
+    /// When the system refuses a thread or an epoll instance, or would not let a thread back into the namespace.
+    pub fn start(count: NonZeroUsize) -> Result<Self, WorkersError> {
+        let home = Home::of_this_thread()?;
         let stop = CancellationToken::new();
         let workers =
-            (0..count.get()).map(|index| Worker::start(index, stop.clone())).collect::<io::Result<_>>()?;
-        Ok(Self { workers, next: AtomicUsize::new(0), stop })
+            (0..count.get()).map(|index| Worker::start(index, stop.clone())).collect::<Result<_, _>>()?;
+        Ok(Self { workers, home, next: AtomicUsize::new(0), stop })
+    }
+
+    /// The namespace that the workers live in, and come back to from pods.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     /// How many there are.

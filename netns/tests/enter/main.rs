@@ -7,7 +7,7 @@ mod sockets;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Barrier;
 use std::thread;
 
-use inpod_netns::{Namespace, NamespaceId, OpenError, SocketOptions};
+use inpod_netns::{Home, Namespace, NamespaceId, OpenError, SocketOptions};
 use testkit::kernel::{Outcome, run, test};
 use testkit::leaks::Baseline;
 
@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         test("comes_back_after_an_error", comes_back_after_an_error),
         test("comes_back_after_a_panic", comes_back_after_a_panic),
         test("comes_back_after_the_closure_moved_the_thread", comes_back_after_the_closure_moved_the_thread),
+        test("goes_home_from_wherever_it_was", goes_home_from_wherever_it_was),
+        test("goes_home_after_a_panic", goes_home_after_a_panic),
         test("nests", nests),
         test("the_same_namespace_is_not_switched", the_same_namespace_is_not_switched),
         test("a_new_namespace_is_empty", a_new_namespace_is_empty),
@@ -107,6 +109,35 @@ fn comes_back_after_the_closure_moved_the_thread() -> Outcome {
     let before = here()?;
     let (first, second) = (Namespace::create()?, Namespace::create()?);
     first.run(|| nix::sched::setns(second.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET))??;
+    assert_eq!(here()?, before);
+    Ok(())
+}
+
+fn goes_home_from_wherever_it_was() -> Outcome {
+    let before = here()?;
+    let home = Home::of_this_thread()?;
+    let (elsewhere, other) = (Namespace::create()?, Namespace::create()?);
+    assert_eq!(home.visit(&other, here)??, link_of(other.id()));
+    assert_eq!(here()?, before);
+    let after_a_visit = elsewhere.run(|| {
+        let inside = home.visit(&other, here);
+        (inside, here())
+    })?;
+    assert_eq!(after_a_visit.0??, link_of(other.id()));
+    assert_eq!(after_a_visit.1?, before, "it is at home, not where it was");
+    assert_eq!(here()?, before);
+    let socket = other.tcp_socket(IpAddr::from([0; 4]), &SocketOptions::default().from_home(home.clone()))?;
+    assert!(socket.is_listener().is_ok_and(|listens| !listens));
+    assert_eq!(here()?, before);
+    Ok(())
+}
+
+fn goes_home_after_a_panic() -> Outcome {
+    let before = here()?;
+    let home = Home::of_this_thread()?;
+    let other = Namespace::create()?;
+    let panicked = catch_unwind(AssertUnwindSafe(|| home.visit(&other, || panic_any(OnPurpose))));
+    assert!(panicked.is_err());
     assert_eq!(here()?, before);
     Ok(())
 }

@@ -50,12 +50,15 @@ fn peer() -> SpiffeId {
 }
 
 fn ask(snapshot: &Snapshot, peer: Option<&SpiffeId>) -> Result<Permit, Denied> {
-    let question = Question {
+    decide(snapshot, &workload(&[]), &question(peer))
+}
+
+fn question(peer: Option<&SpiffeId>) -> Question<'_> {
+    Question {
         client: ClientAddr::new("10.0.0.1:4000".parse().unwrap()),
         peer,
         destination: "10.0.0.2:80".parse().unwrap(),
-    };
-    decide(snapshot, &workload(&[]), &question)
+    }
 }
 
 fn strict() -> Policy {
@@ -120,12 +123,7 @@ fn other_namespaces_policies_do_not_apply() {
 
 #[test]
 fn a_named_but_unknown_policy_denies() {
-    let question = Question {
-        client: ClientAddr::new("10.0.0.1:4000".parse().unwrap()),
-        peer: None,
-        destination: "10.0.0.2:80".parse().unwrap(),
-    };
-    let denied = decide(&snapshot(vec![]), &workload(&["shop/lost"]), &question);
+    let denied = decide(&snapshot(vec![]), &workload(&["shop/lost"]), &question(None));
     assert_eq!(denied, Err(Denied::Unknown { policy: "shop/lost".into() }));
 }
 

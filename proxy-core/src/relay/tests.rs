@@ -72,7 +72,7 @@ impl Sink for &mut Recorder {
     }
 }
 
-fn pump<'a>(from: Script, to: &'a mut Recorder) -> Pump<Script, &'a mut Recorder> {
+fn pump(from: Script, to: &mut Recorder) -> Pump<Script, &mut Recorder> {
     Pump::new((Side::Client, from), (Side::Destination, to))
 }
 
