@@ -1,4 +1,5 @@
 //! The module's table, row by row.
+#![expect(clippy::unwrap_in_result, reason = "what a test builds is valid")]
 
 use identity::ServiceAccount;
 use proptest::prelude::*;

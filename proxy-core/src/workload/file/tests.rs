@@ -1,4 +1,5 @@
 //! Files that people and peers write, and files that must be refused by name.
+#![expect(clippy::unwrap_in_result, reason = "the trust domain is valid")]
 
 use super::*;
 use crate::workload::{PodName, Protocol};
