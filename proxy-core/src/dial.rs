@@ -7,12 +7,13 @@ use std::time::SystemTime;
 
 use hbone::Client;
 use netns::SocketOptions;
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::address::{ClientAddr, HopAddr};
+use crate::config::Config;
 use crate::error::{DialError, HandshakeError};
 use crate::pod::{Core, Pod, TunnelKey};
 use crate::policy::Permit;
@@ -40,6 +41,12 @@ pub(crate) async fn application(
     connect(pod, destination, &options).await
 }
 
+/// Prepares a connection that will carry tunnels, on either side.
+pub(crate) fn for_tunnels(stream: &TcpStream, config: &Config) {
+    // Only a matter of speed, so a kernel that refuses is no error.
+    let _ = SockRef::from(stream).set_tcp_notsent_lowat(config.unsent);
+}
+
 fn options(pod: &Pod) -> SocketOptions {
     SocketOptions::default().mark(pod.config.mark).from_home(pod.home.clone())
 }
@@ -60,6 +67,7 @@ pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, Di
     let pod = &core.pod;
     let config = pod.credentials.client(&key.expected, SystemTime::now()).map_err(DialError::Credentials)?;
     let stream = plain(pod, key.hop).await?;
+    for_tunnels(&stream, &pod.config);
     let handshake = async {
         let mut tls = TlsConnector::from(config)
             .connect(identity::tls::unnamed(), stream)

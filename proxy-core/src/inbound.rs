@@ -51,6 +51,7 @@ async fn secure(
     let config = core.pod.credentials.server(SystemTime::now()).map_err(HandshakeError::Credentials)?;
     let local = accepted.stream.local_addr().map(LocalAddr::new).map_err(HandshakeError::Tls)?;
     let stream = TcpStream::from_std(accepted.stream).map_err(HandshakeError::Tls)?;
+    dial::for_tunnels(&stream, &core.pod.config);
     let mut tls = TlsAcceptor::from(config).accept(stream).await.map_err(HandshakeError::Tls)?;
     let session = tls.get_mut().1;
     session.set_buffer_limit(Some(core.pod.config.tls_buffer));

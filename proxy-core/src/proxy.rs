@@ -127,13 +127,16 @@ fn accept<F>(
     let Some(pod) = cores.first().map(|core| Arc::clone(&core.pod)) else { return };
     let (cores, everyone) = (Arc::clone(cores), Arc::downgrade(workers));
     let drain = pod.drain.clone();
+    // Each listener takes turns by itself: the few connections of peers must not fall on one core because of what happens
+    // to be accepted between them.
+    let mut turn = workers.next();
     let accepting = async move {
         let take = |accepted: Accepted| {
             // Without workers the node is ending, and the connection with it.
             let Some(workers) = everyone.upgrade() else { return };
-            let index = workers.next();
-            if let Some(core) = cores.get(index) {
-                workers.spawn(index, drain.track(serve(Arc::clone(core), accepted)));
+            turn = (turn + 1) % cores.len();
+            if let Some(core) = cores.get(turn) {
+                workers.spawn(turn, drain.track(serve(Arc::clone(core), accepted)));
             }
         };
         listen::accept_loop(listener, pod.drain.closing(), take).await;
