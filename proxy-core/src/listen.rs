@@ -15,6 +15,9 @@ use crate::config::{Config, Ipv6, Ports, wildcard};
 /// Pause after an accept that failed for want of a resource (descriptors, memory), so that the loop does not spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// Most connections that can wait to be accepted (`net.core.somaxconn`, 4096 since Linux 5.4).
+const MOST_WAITING: u32 = 4096;
+
 /// A pod's three listening sockets. Bound together: if one cannot be, none stays.
 #[derive(Debug)]
 pub(crate) struct Listeners {
@@ -38,6 +41,7 @@ pub struct ListenError {
 ///
 /// `SO_REUSEPORT` lets a new proxy bind beside an old one that drains.
 pub(crate) fn bind(namespace: &Namespace, config: &Config) -> Result<Listeners, ListenError> {
+    hand_connections_over(namespace);
     let options = SocketOptions::default().mark(config.mark).reuse_port().transparent();
     let bind = |port| match namespace.tcp_listener(wildcard(Ipv6::Present, port), &options) {
         Err(error) if lacks_ipv6(&error) => namespace.tcp_listener(wildcard(Ipv6::Absent, port), &options),
@@ -46,6 +50,16 @@ pub(crate) fn bind(namespace: &Namespace, config: &Config) -> Result<Listeners, 
     let bind = |port| bind(port).map_err(|source| ListenError { port, source });
     let Ports { outbound, plaintext, hbone } = config.ports;
     Ok(Listeners { outbound: bind(outbound)?, plaintext: bind(plaintext)?, hbone: bind(hbone)? })
+}
+
+/// Has the kernel give connections that wait at a listener which closes to another one on the same port, instead of
+/// resetting them (`tcp_migrate_req`, ip-sysctl, Linux 5.14): those of the proxy that follows this one.
+fn hand_connections_over(namespace: &Namespace) {
+    // Best effort: an older kernel, or a read-only /proc/sys, costs the few connections that wait in that moment.
+    let written = namespace.run(|| std::fs::write("/proc/sys/net/ipv4/tcp_migrate_req", "1"));
+    if let Ok(Err(error)) = written {
+        tracing::debug!(%error, "connections that wait are reset when the proxy is replaced");
+    }
 }
 
 /// A pod without IPv6 has no such family, or no such address to bind.
@@ -96,13 +110,19 @@ pub(crate) async fn accept_loop(
             return;
         }
     };
-    let mut closing = pin!(closing.cancelled());
-    loop {
+    let mut closed = pin!(closing.cancelled());
+    // What waits when the end comes is still taken: the kernel would reset it. New ones may come meanwhile, so no more than
+    // can have waited.
+    let mut last = MOST_WAITING;
+    while last > 0 {
         let accepted = tokio::select! {
             biased;
-            () = &mut closing => return,
             accepted = listener.accept() => accepted,
+            () = &mut closed => return,
         };
+        if closing.is_cancelled() {
+            last -= 1;
+        }
         // Taken off this runtime again, so that it can be given to another core.
         match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             Ok((stream, peer)) => take(Accepted { stream, client: ClientAddr::new(peer) }),

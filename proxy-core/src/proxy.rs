@@ -130,7 +130,7 @@ fn accept<F>(
     // Each listener takes turns by itself: the few connections of peers must not fall on one core because of what happens
     // to be accepted between them.
     let mut turn = workers.next();
-    let accepting = async move {
+    let accepting = pod.drain.clone().track(async move {
         let take = |accepted: Accepted| {
             // Without workers the node is ending, and the connection with it.
             let Some(workers) = everyone.upgrade() else { return };
@@ -140,7 +140,7 @@ fn accept<F>(
             }
         };
         listen::accept_loop(listener, pod.drain.closing(), take).await;
-    };
+    });
     workers.spawn(workers.next(), accepting);
 }
 

@@ -49,7 +49,10 @@ impl Rtnetlink {
 
     /// Makes a bridge, up.
     pub(crate) fn add_bridge(&mut self, name: &str) -> io::Result<()> {
-        let link = link_up(name, vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)])]);
+        let mut link = link_up(name, vec![LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)])]);
+        // Otherwise a capture on it sees only what is for the node, not what passes from pod to pod.
+        link.header.flags |= LinkFlags::Promisc;
+        link.header.change_mask |= LinkFlags::Promisc;
         self.ask(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL).map(drop)
     }
 

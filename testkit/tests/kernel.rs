@@ -11,7 +11,7 @@ use inpod_testkit::canary::Capture;
 use inpod_testkit::cni::{Container, Network};
 use inpod_testkit::http::{Server, request};
 use inpod_testkit::kernel::{Outcome, run, test};
-use inpod_testkit::lab::{INTERFACE, Lab, loopback_up};
+use inpod_testkit::lab::{BRIDGE, INTERFACE, Lab, loopback_up};
 use inpod_testkit::leaks::{Baseline, LeakError};
 use netns::Namespace;
 
@@ -164,8 +164,10 @@ fn the_canary_is_found_on_the_wire() -> Outcome {
     request(client.namespace(), address, "/", b"nothing special")?;
     let before = before.stop()?;
     let during = Capture::start(app.namespace(), INTERFACE)?;
+    let on_the_bridge = Capture::start(lab.node(), BRIDGE)?;
     request(client.namespace(), address, "/", &canary)?;
     let during = during.stop()?;
+    assert!(on_the_bridge.stop()?.contains(&canary), "what passes from pod to pod");
     assert_eq!((before.drops(), during.drops()), (0, 0));
     assert!(before.contains(b"nothing special") && !before.contains(&canary));
     assert!(during.contains(&canary) && !during.contains(b"nothing special"));

@@ -104,16 +104,18 @@ async fn both(
     mut down: Pump<impl Source, impl Sink>,
     cut: &CancellationToken,
 ) -> Relayed {
-    let mut cut = pin!(cut.cancelled());
+    let mut cutting = pin!(cut.cancelled());
     let outcome = poll_fn(|cx| {
         let up = up.poll(cx)?;
         let down = down.poll(cx)?;
         if up.is_ready() && down.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        cut.as_mut().poll(cx).map(|()| Err(ConnectionError::Cut))
+        cutting.as_mut().poll(cx).map(|()| Err(ConnectionError::Cut))
     })
     .await;
+    // A cut takes the tunnel's connection away as well, and that may be seen first.
+    let outcome = outcome.map_err(|error| if cut.is_cancelled() { ConnectionError::Cut } else { error });
     (Transferred { sent: up.moved(), received: down.moved() }, outcome)
 }
 
