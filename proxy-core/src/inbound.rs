@@ -16,7 +16,7 @@ use crate::dial;
 use crate::error::{ConnectionError, HandshakeError};
 use crate::listen::Accepted;
 use crate::pod::Core;
-use crate::policy::{Permit, Question, decide};
+use crate::policy::{Permit, Question};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
 use crate::workload::Snapshot;
@@ -129,7 +129,7 @@ fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<Permit, Connection
     let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
     let destination = our_address(&snapshot, core, peer, target)?;
     let question = Question { client: peer.client, peer: Some(&peer.id), destination };
-    decide(&snapshot, workload, &question).map_err(ConnectionError::Denied)
+    snapshot.decide(workload, &question).map_err(ConnectionError::Denied)
 }
 
 /// The address in this pod that `target` means: the one that the peer dialled, at the target's port.

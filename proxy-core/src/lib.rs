@@ -15,7 +15,7 @@
 //!
 //! # Reading order
 //!
-//! [`outbound`] and [`inbound`] read top to bottom like the walk of a connection in the project's documentation; what they
+//! `outbound.rs` and `inbound.rs` read top to bottom like the walk of a connection in the project's documentation; what they
 //! decide is in [`route`] and [`policy`], pure functions of a [`Snapshot`](workload::Snapshot). [`Proxy`] is one pod,
 //! [`Node`] all of them, [`zds`] how an agent names them.
 //!

@@ -7,8 +7,7 @@ use netns::{Namespace, NamespaceId, OpenError};
 use tokio::task::JoinSet;
 
 use crate::proxy::{Proxy, Shared, StartError};
-use crate::workload::PodName;
-use crate::zds::Uid;
+use crate::workload::{PodName, Uid};
 
 /// All pods of a node. The only mutable state that the agent's requests reach.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::dial;
 use crate::error::ConnectionError;
 use crate::listen::Accepted;
 use crate::pod::Core;
-use crate::policy::{Permit, Question, decide};
+use crate::policy::{Permit, Question};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
 
@@ -42,5 +42,5 @@ fn admit(core: &Core, accepted: &Accepted, ongoing: &mut Ongoing) -> Result<Perm
         return Err(ConnectionError::NotOurs { target: destination.to_string() });
     }
     let question = Question { client: accepted.client, peer: None, destination: destination.socket_addr() };
-    decide(&snapshot, workload, &question).map_err(ConnectionError::Denied)
+    snapshot.decide(workload, &question).map_err(ConnectionError::Denied)
 }

@@ -1,8 +1,9 @@
 //! Proxy: one pod's listeners and what they start.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use hbone::{Pool, PoolConfig};
 use identity::ServiceAccount;
 use netns::Namespace;
@@ -146,13 +147,9 @@ fn accept<F>(
 
 /// Closes connections to peers that have carried no stream for a while.
 async fn reap(pod: Arc<Pod>, cores: Arc<[Arc<Core>]>) {
-    let mut tick = tokio::time::interval(pod.config.idle_timeout / 4);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => for core in cores.iter() {
-                core.pool.reap(Instant::now());
-            },
-            () = pod.drain.closing().cancelled() => return,
-        }
+    let reapers = join_all(cores.iter().map(|core| core.pool.run_reaper()));
+    tokio::select! {
+        _ = reapers => {}
+        () = pod.drain.closing().cancelled() => {}
     }
 }

@@ -10,7 +10,7 @@
 //!   otherwise                      -> denied
 //! ```
 //!
-//! A policy that a workload names but that is not known denies: what it would have said cannot be guessed.
+//! A policy that a workload names but that is not known denies: see [`Snapshot::decide`](crate::workload::Snapshot::decide).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,7 +18,6 @@ use std::net::SocketAddr;
 use identity::SpiffeId;
 
 use crate::address::ClientAddr;
-use crate::workload::{Snapshot, Workload};
 
 mod condition;
 #[cfg(test)]
@@ -72,15 +71,16 @@ pub enum Denied {
     },
 }
 
-/// Decides on `question` for connections to `workload`.
+/// Decides on `question` by the policies that apply to its destination. Which these are,
+/// [`Snapshot::decide`](crate::workload::Snapshot::decide) knows.
 ///
 /// # Errors
 /// [`Denied`] says which policy, or which lack of one, is the reason.
-pub fn decide(snapshot: &Snapshot, workload: &Workload, question: &Question<'_>) -> Result<Permit, Denied> {
-    if let Some(policy) = snapshot.missing_policy(workload) {
-        return Err(Denied::Unknown { policy: policy.to_owned() });
-    }
-    let in_force = || snapshot.policies_for(workload).filter(|policy| policy.mode == Mode::Enforced);
+pub fn decide<'a>(
+    policies: impl Iterator<Item = &'a Policy> + Clone,
+    question: &Question<'_>,
+) -> Result<Permit, Denied> {
+    let in_force = || policies.clone().filter(|policy| policy.mode == Mode::Enforced);
     if let Some(policy) = in_force().find(|p| p.action == Action::Deny && p.matches(question)) {
         return Err(Denied::By { policy: policy.to_string() });
     }

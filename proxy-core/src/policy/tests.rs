@@ -6,7 +6,7 @@ use identity::ServiceAccount;
 use proptest::prelude::*;
 
 use super::*;
-use crate::workload::{Health, Labels, PodName, Protocol};
+use crate::workload::{Health, Labels, PodName, Protocol, Snapshot, Workload};
 
 fn workload(policies: &[&str]) -> Workload {
     Workload {
@@ -50,7 +50,7 @@ fn peer() -> SpiffeId {
 }
 
 fn ask(snapshot: &Snapshot, peer: Option<&SpiffeId>) -> Result<Permit, Denied> {
-    decide(snapshot, &workload(&[]), &question(peer))
+    snapshot.decide(&workload(&[]), &question(peer))
 }
 
 fn question(peer: Option<&SpiffeId>) -> Question<'_> {
@@ -123,7 +123,7 @@ fn other_namespaces_policies_do_not_apply() {
 
 #[test]
 fn a_named_but_unknown_policy_denies() {
-    let denied = decide(&snapshot(vec![]), &workload(&["shop/lost"]), &question(None));
+    let denied = snapshot(vec![]).decide(&workload(&["shop/lost"]), &question(None));
     assert_eq!(denied, Err(Denied::Unknown { policy: "shop/lost".into() }));
 }
 

@@ -1,7 +1,7 @@
 //! Facts about who is in the mesh: workloads, services, and the immutable [`Snapshot`] that holds them.
 //!
 //! Nothing here decides or performs anything. [`route`](crate::route) and [`policy`](crate::policy) decide on these
-//! facts; a source (the YAML [file], a control plane) makes them.
+//! facts; a source (the YAML [`file`](mod@file), a control plane) makes them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,6 +27,9 @@ pub enum Protocol {
     /// HBONE tunnels on its HBONE port.
     Hbone,
 }
+
+/// A pod's unique id, chosen by the agent; Kubernetes' pod UID.
+pub type Uid = String;
 
 /// The name that a node agent gives to a pod: what its service account and so its identity are derived from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

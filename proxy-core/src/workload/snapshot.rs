@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Health, NetworkAddress, PodName, Service, ServiceName, Workload};
-use crate::policy::{Policy, Scope};
+use crate::policy::{Denied, Permit, Policy, Question, Scope, decide};
 
 /// One workload's place behind a service.
 #[derive(Debug, Clone)]
@@ -82,22 +82,28 @@ impl Snapshot {
         endpoint_port(service, endpoint, service_port)
     }
 
-    /// Policies that apply to connections to `workload`: global ones, its namespace's, and those that select it.
+    /// Whether policy lets a connection to `workload` pass.
     ///
-    /// A policy that the workload names but that is not known is an error of the source; see
-    /// [`missing_policy`](Self::missing_policy), which a decision must treat as a denial.
-    pub(crate) fn policies_for<'a>(&'a self, workload: &'a Workload) -> impl Iterator<Item = &'a Policy> {
+    /// # Errors
+    /// [`Denied`], also when the workload names a policy that is not known: what it would have said cannot be guessed.
+    pub fn decide(&self, workload: &Workload, question: &Question<'_>) -> Result<Permit, Denied> {
+        let known = |name: &str| self.policies.iter().any(|policy| policy.is_named(name));
+        if let Some(policy) = workload.policies.iter().find(|name| !known(name)) {
+            return Err(Denied::Unknown { policy: policy.clone() });
+        }
+        decide(self.policies_for(workload), question)
+    }
+
+    /// Policies that apply to connections to `workload`: global ones, its namespace's, and those that select it.
+    pub(crate) fn policies_for<'a>(
+        &'a self,
+        workload: &'a Workload,
+    ) -> impl Iterator<Item = &'a Policy> + Clone {
         self.policies.iter().map(AsRef::as_ref).filter(move |policy| match policy.scope {
             Scope::Global => true,
             Scope::Namespace => policy.namespace == workload.name.namespace,
             Scope::WorkloadSelector => workload.policies.iter().any(|name| policy.is_named(name)),
         })
-    }
-
-    /// A policy that selects `workload` by name but is not in the snapshot.
-    pub(crate) fn missing_policy<'a>(&self, workload: &'a Workload) -> Option<&'a str> {
-        let known = |name: &str| self.policies.iter().any(|policy| policy.is_named(name));
-        workload.policies.iter().map(String::as_str).find(|name| !known(name))
     }
 
     /// Number of workloads.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
-use super::message::{Hello, MessageError, Request, Response, Uid};
+use super::message::{Hello, MessageError, Request, Response};
 use super::packet::{self, PacketError};
-use crate::workload::PodName;
+use crate::workload::{PodName, Uid};
 
 /// Longest wait for a hello or an answer (5 s, istio-cni's).
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);

@@ -5,13 +5,10 @@
 
 use prost::Message as _;
 
-use crate::workload::PodName;
+use crate::workload::{PodName, Uid};
 
 /// Longest message that peers read (1024 bytes, istio-cni's and ztunnel's buffer).
 pub const MAX_MESSAGE: usize = 1024;
-
-/// The pod's unique id, chosen by the agent; Kubernetes' pod UID.
-pub type Uid = String;
 
 /// What the agent asks of the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]

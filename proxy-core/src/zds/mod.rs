@@ -21,5 +21,5 @@ mod packet;
 pub mod proxy;
 mod session;
 
-pub use message::{Hello, MAX_MESSAGE, MessageError, Request, Response, Uid};
+pub use message::{Hello, MAX_MESSAGE, MessageError, Request, Response};
 pub use packet::PacketError;

@@ -12,12 +12,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_seqpacket::UnixSeqpacket;
 use tokio_util::sync::CancellationToken;
 
-use super::message::{Hello, MessageError, Request, Response, Uid};
+use super::message::{Hello, MessageError, Request, Response};
 use super::packet::{self, Packet, PacketError};
 use super::session::{Descriptor, ProtocolError, Session, Step};
 use crate::node::Node;
 use crate::report::Causes;
-use crate::workload::PodName;
+use crate::workload::{PodName, Uid};
 
 /// First wait before connecting again.
 const FIRST_DELAY: Duration = Duration::from_millis(10);

@@ -8,8 +8,8 @@
 
 use std::collections::BTreeSet;
 
-use super::message::{Request, Uid};
-use crate::workload::PodName;
+use super::message::Request;
+use crate::workload::{PodName, Uid};
 
 /// What is to be done for a request.
 #[derive(Debug, PartialEq, Eq)]
