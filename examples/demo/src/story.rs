@@ -17,7 +17,7 @@ use crate::steps::{absent, bulk, enrol, exchange, gone, outsider, setup};
 /// Tells it. On an error too, all that was made is removed before this returns.
 pub(crate) fn tell(page: &mut Page<impl Write>, sandbox: &Sandbox) -> Result<()> {
     let began = Instant::now();
-    let before = Held::look()?;
+    let before = Held::at_first()?;
     page.line(&format!("inpod demo, in {sandbox}"))?;
     let mut teller = Teller { page, step: 0, facts: 0 };
     let meetings = Arc::new(Meetings::default());

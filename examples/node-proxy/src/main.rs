@@ -12,9 +12,10 @@ mod http;
 mod run;
 mod startup;
 
-/// glibc keeps freed buffers; after a burst of connections the process would stay large.
+/// glibc keeps freed buffers, so that after a burst of connections the process would stay large. This one needs no more than a
+/// C compiler to build.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();

@@ -27,7 +27,15 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn look() -> Result<Self> {
+    /// Looks before anything was begun.
+    pub(crate) fn at_first() -> Result<Self> {
+        // The first runtime of a process opens a pair of sockets for signals, where that feature of tokio is on, and they stay
+        // for the life of the process.
+        drop(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
+        Self::look()
+    }
+
+    fn look() -> Result<Self> {
         let count = |folder| fs::read_dir(folder).map(Iterator::count);
         Ok(Self {
             baseline: Baseline::take()?,
