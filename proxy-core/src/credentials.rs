@@ -20,7 +20,6 @@ const ALPN: &[u8] = b"h2";
 #[derive(Debug)]
 pub struct Authority {
     ca: Ca,
-    bundle: Bundle,
     provider: Arc<CryptoProvider>,
     lifetime: Duration,
 }
@@ -29,13 +28,13 @@ impl Authority {
     /// SVIDs from `ca`, each valid for `lifetime`.
     #[must_use]
     pub fn new(ca: Ca, provider: Arc<CryptoProvider>, lifetime: Duration) -> Self {
-        Self { bundle: ca.bundle().clone(), ca, provider, lifetime }
+        Self { ca, provider, lifetime }
     }
 
     /// The roots that peers must chain to.
     #[must_use]
     pub fn bundle(&self) -> &Bundle {
-        &self.bundle
+        self.ca.bundle()
     }
 }
 
@@ -73,7 +72,7 @@ impl Credentials {
         expected: &[SpiffeId],
         now: SystemTime,
     ) -> Result<Arc<ClientConfig>, CredentialsError> {
-        let Authority { provider, bundle, .. } = &*self.authority;
+        let (provider, bundle) = (&self.authority.provider, self.authority.bundle());
         let expected = Arc::new(Expected::any_of(expected.iter().cloned()));
         let current = self.at(now)?;
         let config = identity::tls::client_config(provider, &current.svid, bundle, expected);
@@ -103,7 +102,8 @@ impl Credentials {
     }
 
     fn issue(&self, now: SystemTime) -> Result<Current, CredentialsError> {
-        let Authority { ca, provider, bundle, lifetime } = &*self.authority;
+        let Authority { ca, provider, lifetime } = &*self.authority;
+        let bundle = ca.bundle();
         let svid = ca.issue(&self.id, *lifetime, now).map_err(CredentialsError::Issue)?;
         let peers = Arc::new(Expected::in_trust_domain(bundle.trust_domain().clone()));
         let config = identity::tls::server_config(provider, &svid, bundle, peers);

@@ -1,6 +1,7 @@
 //! Inbound: one connection of a peer to the pod's HBONE port, and each tunnel in it, top to bottom.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::address::{ClientAddr, LocalAddr};
+use crate::config::Ports;
 use crate::dial;
 use crate::error::{ConnectionError, HandshakeError};
 use crate::listen::Accepted;
@@ -19,7 +21,7 @@ use crate::pod::Core;
 use crate::policy::{Permit, Question};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
-use crate::workload::Snapshot;
+use crate::workload::{Snapshot, Workload};
 
 /// Who is at the other end of a connection, and which of our addresses it came to.
 #[derive(Debug, Clone)]
@@ -64,7 +66,8 @@ async fn secure(
 /// Takes tunnels until the peer is done, or until we are and those that run have ended.
 async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<TcpStream>>) {
     let drain = &core.pod.drain;
-    let mut closing = std::pin::pin!(drain.closing().cancelled());
+    let mut closing = pin!(drain.closing().cancelled());
+    let mut cut = pin!(core.cut.cancelled());
     let mut told = false;
     loop {
         let arrival = tokio::select! {
@@ -74,7 +77,7 @@ async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<Tcp
                 server.drain();
                 continue;
             }
-            () = core.cut.cancelled() => return,
+            () = &mut cut => return,
         };
         match arrival {
             Some(Ok(Arrival::Connect(incoming))) => {
@@ -82,9 +85,7 @@ async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<Tcp
             }
             Some(Ok(Arrival::Malformed(malformed))) => {
                 let error = ConnectionError::Malformed(malformed.to_string());
-                let mut ongoing = Ongoing::begin(Direction::Inbound, &core.pod.name, peer.client);
-                ongoing.report.peer = Some(peer.id.clone());
-                ongoing.end(Err(error), core.pod.observer.as_ref());
+                begin(core, peer).end(Err(error), core.pod.observer.as_ref());
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
@@ -98,10 +99,15 @@ async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<Tcp
 
 /// Serves one tunnel and reports it.
 async fn tunnel(core: Arc<Core>, peer: Peer, incoming: Incoming) {
-    let mut ongoing = Ongoing::begin(Direction::Inbound, &core.pod.name, peer.client);
-    ongoing.report.peer = Some(peer.id.clone());
+    let mut ongoing = begin(&core, &peer);
     let relayed = forward(&core, &peer, incoming, &mut ongoing).await;
     ongoing.end(relayed, core.pod.observer.as_ref());
+}
+
+fn begin(core: &Core, peer: &Peer) -> Ongoing {
+    let mut ongoing = Ongoing::begin(Direction::Inbound, &core.pod.name, peer.client);
+    ongoing.report.peer = Some(peer.id.clone());
+    ongoing
 }
 
 async fn forward(
@@ -127,7 +133,7 @@ async fn forward(
 fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<Permit, ConnectionError> {
     let snapshot = core.pod.facts.load();
     let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
-    let destination = our_address(&snapshot, core, peer, target)?;
+    let destination = our_address(&snapshot, workload, core.pod.config.ports, peer, target)?;
     let question = Question { client: peer.client, peer: Some(&peer.id), destination };
     snapshot.decide(workload, &question).map_err(ConnectionError::Denied)
 }
@@ -135,12 +141,12 @@ fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<Permit, Connection
 /// The address in this pod that `target` means: the one that the peer dialled, at the target's port.
 fn our_address(
     snapshot: &Snapshot,
-    core: &Core,
+    workload: &Workload,
+    ports: Ports,
     peer: &Peer,
     target: &Target,
 ) -> Result<SocketAddr, ConnectionError> {
     let not_ours = || ConnectionError::NotOurs { target: target.to_string() };
-    let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
     let port = match target {
         Target::Address(address) if address.ip().to_canonical() == peer.local.ip() => address.port(),
         Target::Address(_) => return Err(not_ours()),
@@ -150,7 +156,7 @@ fn our_address(
             port.ok_or_else(not_ours)?
         }
     };
-    if port == 0 || core.pod.config.ports.contains(port) {
+    if port == 0 || ports.contains(port) {
         return Err(not_ours());
     }
     Ok(SocketAddr::new(peer.local.ip(), port))
