@@ -52,9 +52,8 @@ async fn secure(
 ) -> Result<(Peer, Server<TlsStream<TcpStream>>), HandshakeError> {
     let config = core.pod.credentials.server(SystemTime::now()).map_err(HandshakeError::Credentials)?;
     let local = accepted.stream.local_addr().map(LocalAddr::new).map_err(HandshakeError::Tls)?;
-    let stream = TcpStream::from_std(accepted.stream).map_err(HandshakeError::Tls)?;
-    dial::for_tunnels(&stream, &core.pod.config);
-    let mut tls = TlsAcceptor::from(config).accept(stream).await.map_err(HandshakeError::Tls)?;
+    dial::for_tunnels(&accepted.stream, &core.pod.config);
+    let mut tls = TlsAcceptor::from(config).accept(accepted.stream).await.map_err(HandshakeError::Tls)?;
     let session = tls.get_mut().1;
     session.set_buffer_limit(Some(core.pod.config.tls_buffer));
     let id = identity::tls::peer_id(session).ok_or(HandshakeError::NoIdentity)?;

@@ -1,12 +1,14 @@
 //! Listen: sockets inside a pod's namespace, and what the kernel says of a connection that they accept.
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::time::Duration;
 
 use netns::{Namespace, SocketError, SocketOptions};
 use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{ClientAddr, LocalAddr, OriginalDst};
@@ -18,11 +20,14 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// Most connections that can wait to be accepted (`net.core.somaxconn`, 4096 since Linux 5.4).
 const MOST_WAITING: u32 = 4096;
 
-/// A pod's three listening sockets. Bound together: if one cannot be, none stays.
+/// A pod's listening sockets. Bound together: if one cannot be, none stays.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    pub(crate) outbound: TcpListener,
-    pub(crate) plaintext: TcpListener,
+    /// As many as were asked for; the kernel spreads connections over them.
+    pub(crate) outbound: Vec<TcpListener>,
+    /// The same.
+    pub(crate) plaintext: Vec<TcpListener>,
+    /// One: peers' connections are few and long-lived, so who gets which is not left to chance.
     pub(crate) hbone: TcpListener,
 }
 
@@ -37,10 +42,14 @@ pub struct ListenError {
     pub source: SocketError,
 }
 
-/// Binds all three, on both families where the pod has both.
+/// Binds all three ports, on both families where the pod has both; those of captured connections `acceptors` times.
 ///
-/// `SO_REUSEPORT` lets a new proxy bind beside an old one that drains.
-pub(crate) fn bind(namespace: &Namespace, config: &Config) -> Result<Listeners, ListenError> {
+/// `SO_REUSEPORT` also lets a new proxy bind beside an old one that drains.
+pub(crate) fn bind(
+    namespace: &Namespace,
+    config: &Config,
+    acceptors: NonZeroUsize,
+) -> Result<Listeners, ListenError> {
     hand_connections_over(namespace);
     let options = SocketOptions::default().mark(config.mark).reuse_port().transparent();
     let bind = |port| match namespace.tcp_listener(wildcard(Ipv6::Present, port), &options) {
@@ -48,8 +57,9 @@ pub(crate) fn bind(namespace: &Namespace, config: &Config) -> Result<Listeners, 
         bound => bound,
     };
     let bind = |port| bind(port).map_err(|source| ListenError { port, source });
+    let several = |port| (0..acceptors.get()).map(|_| bind(port)).collect::<Result<_, _>>();
     let Ports { outbound, plaintext, hbone } = config.ports;
-    Ok(Listeners { outbound: bind(outbound)?, plaintext: bind(plaintext)?, hbone: bind(hbone)? })
+    Ok(Listeners { outbound: several(outbound)?, plaintext: several(plaintext)?, hbone: bind(hbone)? })
 }
 
 /// Has the kernel give connections that wait at a listener which closes to another one on the same port, instead of
@@ -69,14 +79,33 @@ fn lacks_ipv6(error: &SocketError) -> bool {
     code.is_some_and(|code| code == nix::libc::EAFNOSUPPORT || code == nix::libc::EADDRNOTAVAIL)
 }
 
-/// A connection as it was accepted: not yet registered with any runtime, so that it can be given to any core.
+/// A connection as it was accepted, registered with the runtime of the core that has it.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) client: ClientAddr,
 }
 
+/// A connection on its way from one core to another.
+#[derive(Debug)]
+pub(crate) struct Detached {
+    stream: std::net::TcpStream,
+    client: ClientAddr,
+}
+
+impl Detached {
+    /// Registers it with the runtime of the core that this is called on.
+    pub(crate) fn attach(self) -> io::Result<Accepted> {
+        Ok(Accepted { stream: TcpStream::from_std(self.stream)?, client: self.client })
+    }
+}
+
 impl Accepted {
+    /// Takes it off this core's runtime.
+    pub(crate) fn detach(self) -> io::Result<Detached> {
+        Ok(Detached { stream: self.stream.into_std()?, client: self.client })
+    }
+
     /// Where the client meant to go, if the kernel redirected the connection here.
     ///
     /// A connection that was made to this very port has no other destination; it was not captured.
@@ -123,8 +152,7 @@ pub(crate) async fn accept_loop(
         if closing.is_cancelled() {
             last -= 1;
         }
-        // Taken off this runtime again, so that it can be given to another core.
-        match accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
+        match accepted {
             Ok((stream, peer)) => take(Accepted { stream, client: ClientAddr::new(peer) }),
             Err(error) if is_one_connections(&error) => {}
             Err(error) => {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use hbone::{ConnectRequest, PoolError, Pooled, Tunnel};
 use identity::SpiffeId;
-use tokio::net::TcpStream;
 
 use crate::dial;
 use crate::error::ConnectionError;
@@ -36,7 +35,7 @@ async fn forward(
     match chosen.map_err(ConnectionError::NoRoute)? {
         Route::Direct(hop) => {
             let far = dial::plain(pod, hop).await.map_err(ConnectionError::dial)?;
-            Ok(relay::direct(stream(accepted)?, far, &core.cut).await)
+            Ok(relay::direct(accepted.stream, far, &core.cut).await)
         }
         Route::Tunnel(tunnel) => {
             ongoing.report.tunnel = Some(tunnel.hop);
@@ -44,7 +43,7 @@ async fn forward(
             let peer = only(&tunnel.expected);
             let far = open(core, tunnel, request).await?;
             ongoing.report.peer = peer;
-            Ok(relay::into_tunnel(stream(accepted)?, far, &core.cut).await)
+            Ok(relay::into_tunnel(accepted.stream, far, &core.cut).await)
         }
     }
 }
@@ -71,9 +70,4 @@ async fn open(
         PoolError::Open { source } => ConnectionError::Open(Arc::new(source)),
         exhausted => ConnectionError::Exhausted(exhausted.to_string()),
     })
-}
-
-/// Registers the connection with this core's runtime.
-fn stream(accepted: Accepted) -> Result<TcpStream, ConnectionError> {
-    TcpStream::from_std(accepted.stream).map_err(ConnectionError::client)
 }

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
-
 use crate::dial;
 use crate::error::ConnectionError;
 use crate::listen::Accepted;
@@ -24,8 +22,7 @@ async fn forward(core: &Core, accepted: Accepted, ongoing: &mut Ongoing) -> Resu
     let permit = admit(core, &accepted, ongoing)?;
     let client = accepted.client;
     let application = dial::application(&core.pod, &permit, client).await.map_err(ConnectionError::dial)?;
-    let stream = TcpStream::from_std(accepted.stream).map_err(ConnectionError::client)?;
-    Ok(relay::direct(stream, application, &core.cut).await)
+    Ok(relay::direct(accepted.stream, application, &core.cut).await)
 }
 
 /// Everything that is asked before the application hears of the connection.

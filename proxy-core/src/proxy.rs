@@ -1,5 +1,6 @@
 //! Proxy: one pod's listeners and what they start.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +61,8 @@ impl Proxy {
         let account =
             ServiceAccount::new(&name.namespace, &name.service_account).map_err(StartError::Identity)?;
         let id = account.spiffe_id(shared.authority.bundle().trust_domain());
-        let listeners = listen::bind(&namespace, &shared.config)?;
+        let acceptors = shared.workers.count().min(MOST_ACCEPTORS);
+        let listeners = listen::bind(&namespace, &shared.config, acceptors)?;
         let pod = Arc::new(Pod {
             name: Arc::new(name),
             namespace,
@@ -100,7 +102,10 @@ impl Drop for Proxy {
     }
 }
 
-/// Starts the accept loops, each on a worker of its own choice; connections go round all workers.
+/// Most listeners on one port of a pod: what the kernel holds for each is paid for every pod of the node.
+const MOST_ACCEPTORS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
+
+/// Starts the accept loops, on different workers.
 fn serve(pod: &Arc<Pod>, workers: &Arc<Workers>, listeners: Listeners) {
     let settings = PoolConfig::default()
         .with_max_streams_per_connection(pod.config.streams_per_connection)
@@ -109,18 +114,34 @@ fn serve(pod: &Arc<Pod>, workers: &Arc<Workers>, listeners: Listeners) {
         let cut = pod.drain.cut_for_worker();
         Arc::new(Core { pod: Arc::clone(pod), pool: Pool::new(settings), cut })
     };
-    let cores: Arc<[Arc<Core>]> = (0..workers.count()).map(core).collect();
+    let cores: Arc<[Arc<Core>]> = (0..workers.count().get()).map(core).collect();
     let Listeners { outbound, plaintext, hbone } = listeners;
-    accept(&cores, workers, outbound, outbound::serve);
-    accept(&cores, workers, plaintext, passthrough::serve);
-    accept(&cores, workers, hbone, inbound::serve);
+    for listener in outbound {
+        let at = workers.next();
+        accept(&cores, workers, at, listener, move |workers| workers.near(at), outbound::serve);
+    }
+    for listener in plaintext {
+        let at = workers.next();
+        accept(&cores, workers, at, listener, move |workers| workers.near(at), passthrough::serve);
+    }
+    // Peers' connections take turns by themselves: they must not fall on one core because of what happens to be accepted
+    // between them.
+    let mut turn = workers.next();
+    let in_turn = move |workers: &Workers| {
+        turn = (turn + 1) % workers.count();
+        turn
+    };
+    accept(&cores, workers, workers.next(), hbone, in_turn, inbound::serve);
     workers.spawn(workers.next(), pod.drain.track(reap(Arc::clone(pod), cores)));
 }
 
+/// Accepts on worker `at`; each connection is served by the worker that `place` chooses.
 fn accept<F>(
     cores: &Arc<[Arc<Core>]>,
     workers: &Arc<Workers>,
+    at: usize,
     listener: std::net::TcpListener,
+    mut place: impl FnMut(&Workers) -> usize + Send + 'static,
     serve: fn(Arc<Core>, Accepted) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
@@ -128,21 +149,36 @@ fn accept<F>(
     let Some(pod) = cores.first().map(|core| Arc::clone(&core.pod)) else { return };
     let (cores, everyone) = (Arc::clone(cores), Arc::downgrade(workers));
     let drain = pod.drain.clone();
-    // Each listener takes turns by itself: the few connections of peers must not fall on one core because of what happens
-    // to be accepted between them.
-    let mut turn = workers.next();
     let accepting = pod.drain.clone().track(async move {
         let take = |accepted: Accepted| {
             // Without workers the node is ending, and the connection with it.
             let Some(workers) = everyone.upgrade() else { return };
-            turn = (turn + 1) % cores.len();
-            if let Some(core) = cores.get(turn) {
-                workers.spawn(turn, drain.track(serve(Arc::clone(core), accepted)));
+            let chosen = place(&workers);
+            let Some(core) = cores.get(chosen).map(Arc::clone) else { return };
+            let served = workers.served_by(chosen);
+            if chosen == at {
+                tokio::spawn(drain.track(async move {
+                    serve(core, accepted).await;
+                    drop(served);
+                }));
+            } else if let Some(moving) = registered(accepted.detach()) {
+                let arriving = async move {
+                    if let Some(accepted) = registered(moving.attach()) {
+                        serve(core, accepted).await;
+                    }
+                    drop(served);
+                };
+                workers.spawn(chosen, drain.track(arriving));
             }
         };
         listen::accept_loop(listener, pod.drain.closing(), take).await;
     });
-    workers.spawn(workers.next(), accepting);
+    workers.spawn(at, accepting);
+}
+
+/// What came of registering a connection with another core. Without it the connection is closed.
+fn registered<T>(moved: std::io::Result<T>) -> Option<T> {
+    moved.inspect_err(|error| tracing::warn!(%error, "handing a connection to another core")).ok()
 }
 
 /// Closes connections to peers that have carried no stream for a while.

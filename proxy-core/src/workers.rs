@@ -1,10 +1,12 @@
 //! Workers: the choice of runtime, in one file. One current-thread tokio runtime a core.
 //!
 //! A connection stays on the worker that it is given at accept: its sockets, its tunnels' pool and its tasks are touched
-//! by one core, which measured a fifth cheaper a request than one runtime over all cores.
+//! by one core, which measured a fifth cheaper a request than one runtime over all cores. As far as the load allows, that
+//! is the worker that accepted it: handing it over costs a wake-up of another core and registering the socket again.
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
@@ -15,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 /// The node's worker threads. Dropping them ends the threads and every task on them.
 #[derive(Debug)]
 pub struct Workers {
+    /// As many as `count`.
     workers: Vec<Worker>,
+    count: NonZeroUsize,
     home: Home,
     next: AtomicUsize,
     stop: CancellationToken,
@@ -37,7 +41,16 @@ pub enum WorkersError {
 struct Worker {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
+    serving: Serving,
 }
+
+/// How many connections a worker serves.
+#[derive(Debug, Clone, Default)]
+struct Serving(Arc<AtomicUsize>);
+
+/// Counts one connection of a worker for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Served(Serving);
 
 impl Workers {
     /// Starts `count` workers. They live in the calling thread's network namespace.
@@ -49,7 +62,7 @@ impl Workers {
         let stop = CancellationToken::new();
         let workers =
             (0..count.get()).map(|index| Worker::start(index, stop.clone())).collect::<Result<_, _>>()?;
-        Ok(Self { workers, home, next: AtomicUsize::new(0), stop })
+        Ok(Self { workers, count, home, next: AtomicUsize::new(0), stop })
     }
 
     /// The namespace that the workers live in, and come back to from pods.
@@ -59,20 +72,58 @@ impl Workers {
 
     /// How many there are.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.workers.len()
+    pub fn count(&self) -> NonZeroUsize {
+        self.count
     }
 
     /// The index of the worker that takes the next connection, in turn.
     pub(crate) fn next(&self) -> usize {
-        self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1)
+        self.next.fetch_add(1, Ordering::Relaxed) % self.count
+    }
+
+    /// The worker for a connection that worker `here` has accepted: that one, unless it has clearly more to do than another.
+    pub(crate) fn near(&self, here: usize) -> usize {
+        let serving = |worker: &Worker| worker.serving.now();
+        let idlest = self.workers.iter().map(serving).enumerate().min_by_key(|(_, serving)| *serving);
+        match (idlest, self.workers.get(here).map(serving)) {
+            (Some((index, least)), Some(mine)) if mine > tolerable(least) => index,
+            _ => here,
+        }
+    }
+
+    /// Counts a connection as one that the worker with this index serves.
+    pub(crate) fn served_by(&self, index: usize) -> Option<Served> {
+        self.workers.get(index).map(|worker| worker.serving.one_more())
     }
 
     /// Runs `task` on the worker with this index (modulo their number).
     pub(crate) fn spawn(&self, index: usize, task: impl Future<Output = ()> + Send + 'static) {
-        if let Some(worker) = self.workers.get(index % self.workers.len().max(1)) {
+        if let Some(worker) = self.workers.get(index % self.count) {
             worker.handle.spawn(task);
         }
+    }
+}
+
+/// How many connections a worker may serve while another serves only `least`. A quarter more costs less than handing
+/// over, and few connections are spread exactly: each of them may be a heavy one.
+fn tolerable(least: usize) -> usize {
+    least.saturating_add(least / 4)
+}
+
+impl Serving {
+    fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn one_more(&self) -> Served {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Served(self.clone())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -83,7 +134,7 @@ impl Worker {
         let thread = std::thread::Builder::new()
             .name(format!("inpod-{index}"))
             .spawn(move || runtime.block_on(stop.cancelled()))?;
-        Ok(Self { handle, thread: Some(thread) })
+        Ok(Self { handle, thread: Some(thread), serving: Serving::default() })
     }
 }
 
