@@ -30,7 +30,7 @@ impl Default for Config {
             max_frame_size: 1 << 20,
             max_concurrent_streams: 200,
             max_header_list_size: 16 << 10,
-            max_send_buffer_size: 4 * FRAME_PAYLOAD,
+            max_send_buffer_size: 2 * FRAME_PAYLOAD,
             handshake_timeout: Duration::from_secs(10),
             open_timeout: Duration::from_secs(15),
             keepalive: Some(KeepAlivePolicy::default()),
@@ -76,8 +76,8 @@ impl Config {
         self
     }
 
-    /// Bytes that wait on one stream for the connection to write them. Default four times
-    /// [`FRAME_PAYLOAD`], just under 256 KiB: enough to keep the connection busy while the next are read, and a whole
+    /// Bytes that wait on one stream for the connection to write them. Default twice
+    /// [`FRAME_PAYLOAD`], just under 512 KiB: enough to keep the connection busy while the next are read, and a whole
     /// number of frames, so that a full buffer does not cut them up. Cost: memory for each stream whose peer stalls.
     pub fn with_max_send_buffer_size(mut self, bytes: u32) -> Result<Self, ConfigError> {
         let bytes = checked(bytes, Setting::MaxSendBufferSize)?;

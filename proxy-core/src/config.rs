@@ -44,7 +44,7 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// Life of the SVIDs that the embedded CA issues; renewed at half of it (1 h).
     pub svid_lifetime: Duration,
-    /// Bytes of TLS records that may wait for a slow socket (256 KiB: four 64 KiB frames keep the writer busy).
+    /// Bytes of TLS records that may wait for a slow socket (512 KiB: two frames, so that one is written while the next is made).
     pub tls_buffer: usize,
     /// Bytes that may wait, unsent, in the socket of a tunnel's connection (128 KiB, `TCP_NOTSENT_LOWAT` in tcp(7)). What waits
     /// in the socket can no longer be shared among streams; less of it also measured a tenth cheaper in bulk.
@@ -65,7 +65,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             svid_lifetime: Duration::from_secs(3600),
-            tls_buffer: 256 * 1024,
+            tls_buffer: 512 * 1024,
             unsent: 128 * 1024,
             hbone: hbone::Config::default(),
             streams_per_connection: 100,

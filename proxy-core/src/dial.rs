@@ -68,6 +68,8 @@ pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, Di
     let config = pod.credentials.client(&key.expected, SystemTime::now()).map_err(DialError::Credentials)?;
     let stream = plain(pod, key.hop).await?;
     for_tunnels(&stream, &pod.config);
+    // A socket that cannot say where it is fails in the handshake.
+    let _dialling = stream.local_addr().ok().map(|from| pod.underway.note(from, core.worker));
     let handshake = async {
         let mut tls = TlsConnector::from(config)
             .connect(identity::tls::unnamed(), stream)

@@ -65,10 +65,6 @@ impl ConnectionError {
     pub(crate) fn dial(error: DialError) -> Self {
         Self::Dial(Arc::new(error))
     }
-
-    pub(crate) fn client(error: io::Error) -> Self {
-        Self::Relay { side: Side::Client, source: Arc::new(error) }
-    }
 }
 
 /// The end of a relayed connection that an error came from.

@@ -72,6 +72,7 @@ mod proxy;
 mod relay;
 mod report;
 pub mod route;
+mod underway;
 mod workers;
 pub mod workload;
 pub mod zds;

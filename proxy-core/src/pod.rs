@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::drain::Drain;
 use crate::error::DialError;
 use crate::report::Observer;
+use crate::underway::Underway;
 use crate::workload::{Facts, PodName};
 
 /// One enrolled pod.
@@ -26,6 +27,7 @@ pub(crate) struct Pod {
     pub(crate) facts: Arc<Facts>,
     pub(crate) credentials: Credentials,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) underway: Underway,
     pub(crate) drain: Drain,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct TunnelKey {
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) pod: Arc<Pod>,
+    /// Which worker this is.
+    pub(crate) worker: usize,
     pub(crate) pool: Pool<TunnelKey, DialError>,
     pub(crate) cut: CancellationToken,
 }

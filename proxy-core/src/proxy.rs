@@ -71,6 +71,7 @@ impl Proxy {
             facts: Arc::clone(&shared.facts),
             credentials: Credentials::new(Arc::clone(&shared.authority), id),
             observer: Arc::clone(&shared.observer),
+            underway: shared.workers.underway().clone(),
             drain: Drain::default(),
         });
         serve(&pod, &shared.workers, listeners);
@@ -110,70 +111,104 @@ fn serve(pod: &Arc<Pod>, workers: &Arc<Workers>, listeners: Listeners) {
     let settings = PoolConfig::default()
         .with_max_streams_per_connection(pod.config.streams_per_connection)
         .with_idle_timeout(pod.config.idle_timeout);
-    let core = |_| {
+    let core = |worker| {
         let cut = pod.drain.cut_for_worker();
-        Arc::new(Core { pod: Arc::clone(pod), pool: Pool::new(settings), cut })
+        Arc::new(Core { pod: Arc::clone(pod), worker, pool: Pool::new(settings), cut })
     };
     let cores: Arc<[Arc<Core>]> = (0..workers.count().get()).map(core).collect();
     let Listeners { outbound, plaintext, hbone } = listeners;
     for listener in outbound {
-        let at = workers.next();
-        accept(&cores, workers, at, listener, move |workers| workers.near(at), outbound::serve);
+        accept(&cores, workers, Place::Near, listener, outbound::serve);
     }
     for listener in plaintext {
-        let at = workers.next();
-        accept(&cores, workers, at, listener, move |workers| workers.near(at), passthrough::serve);
+        accept(&cores, workers, Place::Near, listener, passthrough::serve);
     }
-    // Peers' connections take turns by themselves: they must not fall on one core because of what happens to be accepted
-    // between them.
-    let mut turn = workers.next();
-    let in_turn = move |workers: &Workers| {
-        turn = (turn + 1) % workers.count();
-        turn
-    };
-    accept(&cores, workers, workers.next(), hbone, in_turn, inbound::serve);
+    accept(&cores, workers, Place::BesideDialler, hbone, inbound::serve);
     workers.spawn(workers.next(), pod.drain.track(reap(Arc::clone(pod), cores)));
 }
 
-/// Accepts on worker `at`; each connection is served by the worker that `place` chooses.
+/// Which worker is to serve a connection.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// The one that accepted it, as far as the load allows.
+    Near,
+    /// The one that dialled it, if that was one of ours; else each in turn. Peers' connections are few and long-lived: they
+    /// must not fall on one worker because of what happens to be accepted between them.
+    BesideDialler,
+}
+
+/// How long a peer may take to say its first word before its connection is placed without. A dialler of ours speaks at once,
+/// and by then is known as such.
+const FIRST_WORD: Duration = Duration::from_millis(100);
+
+/// Accepts on the next worker; each connection is served where `place` says.
 fn accept<F>(
     cores: &Arc<[Arc<Core>]>,
     workers: &Arc<Workers>,
-    at: usize,
+    place: Place,
     listener: std::net::TcpListener,
-    mut place: impl FnMut(&Workers) -> usize + Send + 'static,
     serve: fn(Arc<Core>, Accepted) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
     let Some(pod) = cores.first().map(|core| Arc::clone(&core.pod)) else { return };
+    let at = workers.next();
     let (cores, everyone) = (Arc::clone(cores), Arc::downgrade(workers));
     let drain = pod.drain.clone();
     let accepting = pod.drain.clone().track(async move {
+        let mut turn = at;
         let take = |accepted: Accepted| {
             // Without workers the node is ending, and the connection with it.
             let Some(workers) = everyone.upgrade() else { return };
-            let chosen = place(&workers);
-            let Some(core) = cores.get(chosen).map(Arc::clone) else { return };
-            let served = workers.served_by(chosen);
-            if chosen == at {
-                tokio::spawn(drain.track(async move {
-                    serve(core, accepted).await;
-                    drop(served);
-                }));
-            } else if let Some(moving) = registered(accepted.detach()) {
-                let arriving = async move {
-                    if let Some(accepted) = registered(moving.attach()) {
-                        serve(core, accepted).await;
-                    }
-                    drop(served);
-                };
-                workers.spawn(chosen, drain.track(arriving));
+            match place {
+                Place::Near => {
+                    let chosen = workers.near(at);
+                    serve_on(chosen, &workers, &cores, &drain, accepted, serve);
+                }
+                Place::BesideDialler => {
+                    turn = (turn + 1) % workers.count();
+                    let (turn, cores, serving) = (turn, Arc::clone(&cores), drain.clone());
+                    tokio::spawn(drain.track(async move {
+                        // Whatever comes of it, the handshake will tell.
+                        let _ = tokio::time::timeout(FIRST_WORD, accepted.stream.readable()).await;
+                        let chosen = workers.underway().dialled_by(accepted.client).unwrap_or(turn);
+                        serve_on(chosen, &workers, &cores, &serving, accepted, serve);
+                    }));
+                }
             }
         };
         listen::accept_loop(listener, pod.drain.closing(), take).await;
     });
     workers.spawn(at, accepting);
+}
+
+/// Serves a connection that the calling worker has on the worker `chosen`.
+fn serve_on<F>(
+    chosen: usize,
+    workers: &Workers,
+    cores: &[Arc<Core>],
+    drain: &Drain,
+    accepted: Accepted,
+    serve: fn(Arc<Core>, Accepted) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Some(core) = cores.get(chosen).map(Arc::clone) else { return };
+    let served = workers.served_by(chosen);
+    if workers.is_here(chosen) {
+        tokio::spawn(drain.track(async move {
+            serve(core, accepted).await;
+            drop(served);
+        }));
+    } else if let Some(moving) = registered(accepted.detach()) {
+        let arriving = async move {
+            if let Some(accepted) = registered(moving.attach()) {
+                serve(core, accepted).await;
+            }
+            drop(served);
+        };
+        workers.spawn(chosen, drain.track(arriving));
+    }
 }
 
 /// What came of registering a connection with another core. Without it the connection is closed.

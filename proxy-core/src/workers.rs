@@ -14,6 +14,8 @@ use netns::{Home, HomeError};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+use crate::underway::Underway;
+
 /// The node's worker threads. Dropping them ends the threads and every task on them.
 #[derive(Debug)]
 pub struct Workers {
@@ -22,6 +24,7 @@ pub struct Workers {
     count: NonZeroUsize,
     home: Home,
     next: AtomicUsize,
+    underway: Underway,
     stop: CancellationToken,
 }
 
@@ -62,12 +65,17 @@ impl Workers {
         let stop = CancellationToken::new();
         let workers =
             (0..count.get()).map(|index| Worker::start(index, stop.clone())).collect::<Result<_, _>>()?;
-        Ok(Self { workers, count, home, next: AtomicUsize::new(0), stop })
+        Ok(Self { workers, count, home, next: AtomicUsize::new(0), underway: Underway::default(), stop })
     }
 
     /// The namespace that the workers live in, and come back to from pods.
     pub(crate) fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// The tunnels that they are dialling.
+    pub(crate) fn underway(&self) -> &Underway {
+        &self.underway
     }
 
     /// How many there are.
@@ -89,6 +97,12 @@ impl Workers {
             (Some((index, least)), Some(mine)) if mine > tolerable(least) => index,
             _ => here,
         }
+    }
+
+    /// Whether the calling thread is the worker with this index.
+    pub(crate) fn is_here(&self, index: usize) -> bool {
+        let current = Handle::try_current().map(|handle| handle.id());
+        self.workers.get(index).is_some_and(|worker| current.is_ok_and(|id| id == worker.handle.id()))
     }
 
     /// Counts a connection as one that the worker with this index serves.

@@ -1,13 +1,15 @@
 //! Back-pressure: what one reader does not take, its writer cannot send, and nobody else pays.
 
 use bytes::Bytes;
-use inpod_hbone::{Config, FRAME_PAYLOAD, RecvHalf, SendHalf};
+use inpod_hbone::{Config, RecvHalf, SendHalf};
 
 use crate::pair::{Pair, read_all, settled};
 
 const STREAM: usize = 256 * 1024;
 const CONNECTION: usize = 4 * STREAM;
 const BUFFER: usize = 128 * 1024;
+/// Of which several fit into each window.
+const CHUNK: usize = 32 * 1024;
 
 fn small() -> Config {
     Config::default()
@@ -20,9 +22,9 @@ fn small() -> Config {
 /// Sends until nothing more is taken, and says how much was.
 async fn fill(send: &mut SendHalf) -> usize {
     let mut sent = 0;
-    while let Some(room) = settled(send.capacity(FRAME_PAYLOAD)).await {
+    while let Some(room) = settled(send.capacity(CHUNK)).await {
         let room = room.unwrap();
-        assert!((1..=FRAME_PAYLOAD).contains(&room));
+        assert!((1..=CHUNK).contains(&room));
         send.send(Bytes::from(vec![7; room])).unwrap();
         sent += room;
     }
@@ -119,7 +121,7 @@ async fn unread_data_of_tunnels_that_are_gone_is_given_back() {
 async fn what_comes_for_a_dropped_reader_is_given_back() {
     let mut pair = Pair::with(&small()).await;
     let (mut into_the_void, recv, _rest) = one(&mut pair).await;
-    into_the_void.send_all(Bytes::from(vec![7; FRAME_PAYLOAD])).await.unwrap();
+    into_the_void.send_all(Bytes::from(vec![7; CHUNK])).await.unwrap();
     drop(recv);
     // Its stream's own window is not opened again, but the connection's is.
     fill(&mut into_the_void).await;
@@ -138,11 +140,11 @@ async fn what_comes_for_a_dropped_reader_is_given_back() {
 async fn a_chunk_in_the_hand_of_a_dropped_reader_is_given_back() {
     let mut pair = Pair::with(&small()).await;
     let mut writers = Vec::new();
-    for _ in 0..2 * CONNECTION / FRAME_PAYLOAD {
+    for _ in 0..2 * CONNECTION / CHUNK {
         let (mut send, mut recv, rest) = one(&mut pair).await;
-        settled(send.send_all(Bytes::from(vec![7; FRAME_PAYLOAD]))).await.expect("there is room").unwrap();
+        settled(send.send_all(Bytes::from(vec![7; CHUNK]))).await.expect("there is room").unwrap();
         let chunk = settled(recv.data()).await.unwrap().unwrap().unwrap();
-        assert_eq!(chunk.len(), FRAME_PAYLOAD);
+        assert_eq!(chunk.len(), CHUNK);
         drop(recv);
         writers.push((send, rest));
     }

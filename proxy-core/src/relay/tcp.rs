@@ -12,8 +12,8 @@ use super::{Sink, Source};
 
 /// First buffer of a connection: most requests fit, and idle ones hold nothing.
 const FIRST_READ: usize = 4 * 1024;
-/// Largest buffer: with its 9-byte header it is one HTTP/2 frame in four full TLS records (RFC 8446 §5.1: 2^14 bytes each).
-const LARGEST_READ: usize = 4 * 16 * 1024 - 9;
+/// Largest buffer: one HTTP/2 frame of a tunnel.
+const LARGEST_READ: usize = hbone::FRAME_PAYLOAD;
 
 /// Reads with a buffer that exists only while there is something to read, and grows while reads fill it.
 pub(super) struct Reading<'a> {
