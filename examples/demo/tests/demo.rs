@@ -82,7 +82,8 @@ fn the_exit_code_is_passed_on() -> Outcome {
 
 fn the_outsider_has_no_proxy() -> Outcome {
     // The columns of proc_net_tcp.rst: a listening socket's state is 0A. The client has some, so the command can see them.
-    let script = "grep -c ' 0A ' /proc/self/net/tcp6 || true";
+    let script =
+        "awk '$4 == \"0A\" { sub(/.*:/, \"\", $2); print $2 }' /proc/self/net/tcp6 | sort -u | wc -l";
     same(succeeded(&demo(&["shell", "outsider", "--", "sh", "-c", script])?)?.trim(), "0")?;
     same(succeeded(&demo(&["shell", "client", "--", "sh", "-c", script])?)?.trim(), "3")
 }

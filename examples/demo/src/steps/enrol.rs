@@ -52,7 +52,11 @@ fn listens_in(pod: &Pod, others: Option<u16>) -> Result<()> {
     let own = sockets::own()?;
     let (ours, theirs): (Vec<Listening>, Vec<Listening>) =
         sockets::listening(pod)?.into_iter().partition(|socket| own.contains(&socket.inode));
-    let ports = |sockets: &[Listening]| sockets.iter().map(|socket| socket.port).collect::<Vec<_>>();
+    // Each port once: the proxy has a socket for each of its workers on some.
+    let ports = |sockets: &[Listening]| {
+        let once: BTreeSet<u16> = sockets.iter().map(|socket| socket.port).collect();
+        Vec::from_iter(once)
+    };
     same(&format!("the proxy's ports in pod {}", pod.name()), &LISTENS[..], &ports(&ours))?;
     let others: Vec<u16> = others.into_iter().collect();
     same(&format!("other programs' ports in pod {}", pod.name()), &others, &ports(&theirs))
