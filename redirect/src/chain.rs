@@ -47,8 +47,14 @@ pub enum ChainKind {
 pub enum Hook {
     /// Packets that come in, before they are routed.
     Prerouting,
+    /// Packets that sockets here are to receive.
+    Input,
+    /// Packets that are routed through, from interface to interface.
+    Forward,
     /// Packets that sockets here send.
     Output,
+    /// Packets that go out, after they are routed.
+    Postrouting,
 }
 
 /// What becomes of packets that no rule decides on.
@@ -58,6 +64,12 @@ pub enum Policy {
     Accept,
     /// They are dropped.
     Drop,
+}
+
+impl Hook {
+    /// All, in the order in which a packet could meet them.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Prerouting, Self::Input, Self::Forward, Self::Output, Self::Postrouting];
 }
 
 impl fmt::Display for Attachment {
@@ -71,7 +83,10 @@ impl fmt::Display for Attachment {
         };
         let hook = match self.hook {
             Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
+            Hook::Forward => "forward",
             Hook::Output => "output",
+            Hook::Postrouting => "postrouting",
         };
         let policy = match self.policy {
             Policy::Accept => "accept",

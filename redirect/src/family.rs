@@ -24,6 +24,22 @@ impl Family {
         }
     }
 
+    /// How long an address is, in bits.
+    pub const fn address_bits(self) -> u8 {
+        match self {
+            Self::V4 => 32,
+            Self::V6 => 128,
+        }
+    }
+
+    /// The address of which every bit is set.
+    pub(crate) const fn highest(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::from_bits(u32::MAX)),
+            Self::V6 => IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
+        }
+    }
+
     /// The family of an address.
     pub const fn of(address: IpAddr) -> Self {
         match address {

@@ -25,6 +25,19 @@ pub struct Intent {
     probe_addresses: ProbeAddresses,
     marks: Marks,
     reply_routing: ReplyRouting,
+    guard: Guard,
+}
+
+/// Whether what would escape capture is refused.
+///
+/// Capture by address translation holds only while conntrack knows a connection. With the guard, TCP that is about to leave
+/// the pod or to reach its application uncaptured, for whatever reason, is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Guard {
+    /// It is refused.
+    On,
+    /// It passes, as with the rules of Istio's ambient mode: for a pod whose proxy does not mark all its sockets.
+    Off,
 }
 
 /// The ports on which the proxy listens in the pod. Its listeners are on the wildcard address: a redirected
@@ -187,7 +200,8 @@ impl fmt::Display for PortRole {
 
 impl Intent {
     /// What Istio's ambient mode captures in a pod, with Istio's ports, marks and addresses, for both families;
-    /// but DNS is left alone until [`with_dns`](Self::with_dns) says where a DNS proxy listens.
+    /// but DNS is left alone until [`with_dns`](Self::with_dns) says where a DNS proxy listens, and what would escape
+    /// capture is refused until [`with_guard`](Self::with_guard) says otherwise.
     pub fn ambient() -> Self {
         Self {
             ports: Ports::ISTIO,
@@ -198,6 +212,7 @@ impl Intent {
             probe_addresses: ProbeAddresses::ISTIO,
             marks: Marks::ISTIO,
             reply_routing: ReplyRouting::ISTIO,
+            guard: Guard::On,
         }
     }
 
@@ -268,6 +283,17 @@ impl Intent {
     #[must_use]
     pub fn with_reply_routing(self, reply_routing: ReplyRouting) -> Self {
         Self { reply_routing, ..self }
+    }
+
+    /// With what would escape capture refused, or not.
+    #[must_use]
+    pub fn with_guard(self, guard: Guard) -> Self {
+        Self { guard, ..self }
+    }
+
+    /// Whether what would escape capture is refused.
+    pub fn guard(&self) -> Guard {
+        self.guard
     }
 
     /// The proxy's ports.

@@ -40,12 +40,16 @@ mod intent;
 mod interface;
 mod mark;
 mod netlink;
+mod network;
+mod owner;
 mod piece;
 mod plan;
 mod port;
+mod port_range;
 pub mod render;
 mod routing;
 mod rule;
+mod tcp_flags;
 mod undo;
 
 pub use apply::{Applied, apply, remove, verify};
@@ -55,12 +59,17 @@ pub use error::{ApplyError, KernelError, RemoveError, VerifyError};
 pub use family::Family;
 pub use found::Ipv6;
 pub use intent::{
-    DnsCapture, Families, Inbound, Intent, IntentError, PortRole, Ports, ProbeAddressError, ProbeAddresses,
+    DnsCapture, Families, Guard, Inbound, Intent, IntentError, PortRole, Ports, ProbeAddressError,
+    ProbeAddresses,
 };
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use mark::{Mark, MarkError, Marks, MarksError};
+pub use network::{Network, NetworkError};
+pub use owner::{IdRange, IdRangeError};
 pub use piece::Piece;
 pub use plan::{Plan, TABLE};
 pub use port::{Port, PortError};
+pub use port_range::{PortRange, PortRangeError};
 pub use routing::{PolicyRule, ReplyRouting, ReplyRoutingError, Route};
 pub use rule::{Action, Match, Protocol, Rule, Test};
+pub use tcp_flags::TcpFlags;

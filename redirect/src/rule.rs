@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 
 use crate::family::Family;
 use crate::interface::InterfaceName;
 use crate::mark::Mark;
+use crate::network::Network;
+use crate::owner::IdRange;
 use crate::port::Port;
+use crate::port_range::PortRange;
+use crate::tcp_flags::TcpFlags;
 
 /// The longest [`why`](Rule::why), in bytes: what `nft` takes as a comment (`NFTNL_UDATA_COMMENT_MAXLEN`).
 pub(crate) const MAX_WHY: usize = 128;
@@ -34,17 +37,28 @@ pub enum Match {
     /// The packet is of this transport protocol.
     Protocol(Protocol),
     /// The packet's source address.
-    Source(Test<IpAddr>),
+    Source(Test<Network>),
     /// The packet's destination address.
-    Destination(Test<IpAddr>),
+    Destination(Test<Network>),
     /// The packet's source port.
-    SourcePort(Test<Port>),
+    SourcePort(Test<PortRange>),
     /// The packet's destination port.
-    DestinationPort(Test<Port>),
+    DestinationPort(Test<PortRange>),
     /// The packet's mark (`SO_MARK` of the socket that sent it, or what a rule has set).
     PacketMark(Test<Mark>),
     /// The mark of the connection to which the packet belongs.
     ConnectionMark(Test<Mark>),
+    /// The packet answers one that opened its connection; it is the reply direction of a tracked one.
+    Reply,
+    /// What the flags of a TCP segment say.
+    TcpFlags(TcpFlags),
+    /// The mark of the socket here that is to receive the packet. A connection that is not yet, or no longer, a whole socket
+    /// (`sk_fullsock` in the kernel) carries none.
+    SocketMark(Test<Mark>),
+    /// The user whose socket sends the packet, by the number in the user namespace that owns the network namespace.
+    User(Test<IdRange>),
+    /// The group whose socket sends the packet, by that number.
+    Group(Test<IdRange>),
 }
 
 /// Whether a value is wanted or excepted.
@@ -72,6 +86,10 @@ pub enum Protocol {
 pub enum Action {
     /// It goes on as it is; no later rule of the chain sees it.
     Accept,
+    /// It goes nowhere, and nobody is told.
+    Drop,
+    /// It goes nowhere, and its TCP sender is told that the connection is reset. Not before routing or after it.
+    Reset,
     /// It goes to this port of this host instead; the original destination is remembered (`SO_ORIGINAL_DST`).
     Redirect(Port),
     /// Its own mark takes these bits; bits outside the mask stay.
@@ -129,7 +147,7 @@ impl Rule {
 impl Match {
     fn implied_family(&self) -> Option<Family> {
         match self {
-            Self::Source(test) | Self::Destination(test) => Some(Family::of(*test.value())),
+            Self::Source(test) | Self::Destination(test) => Some(test.value().family()),
             Self::Family(_)
             | Self::Incoming(_)
             | Self::Outgoing(_)
@@ -137,7 +155,12 @@ impl Match {
             | Self::SourcePort(_)
             | Self::DestinationPort(_)
             | Self::PacketMark(_)
-            | Self::ConnectionMark(_) => None,
+            | Self::ConnectionMark(_)
+            | Self::Reply
+            | Self::TcpFlags(_)
+            | Self::SocketMark(_)
+            | Self::User(_)
+            | Self::Group(_) => None,
         }
     }
 }
@@ -171,7 +194,7 @@ impl fmt::Display for Rule {
 
 impl Match {
     fn is_port(&self) -> bool {
-        matches!(self, Self::SourcePort(_) | Self::DestinationPort(_))
+        matches!(self, Self::SourcePort(_) | Self::DestinationPort(_) | Self::TcpFlags(_))
     }
 
     /// The condition in nft's words, and a space. nft writes a port after its protocol, and an address after
@@ -191,14 +214,19 @@ impl Match {
             Self::DestinationPort(test) => write!(f, "{th} dport {}{} ", test.sign(), test.value()),
             Self::PacketMark(test) => write_mark(f, "meta mark", test),
             Self::ConnectionMark(test) => write_mark(f, "ct mark", test),
+            Self::Reply => f.write_str("ct direction reply "),
+            Self::TcpFlags(flags) => write!(f, "{flags} "),
+            Self::SocketMark(test) => write_mark(f, "socket mark", test),
+            Self::User(test) => write!(f, "meta skuid {}{} ", test.sign(), test.value()),
+            Self::Group(test) => write!(f, "meta skgid {}{} ", test.sign(), test.value()),
         }
     }
 }
 
-fn ip(address: &IpAddr) -> &'static str {
-    match address {
-        IpAddr::V4(_) => "ip",
-        IpAddr::V6(_) => "ip6",
+fn ip(network: &Network) -> &'static str {
+    match network.family() {
+        Family::V4 => "ip",
+        Family::V6 => "ip6",
     }
 }
 
@@ -233,6 +261,8 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accept => f.write_str("accept"),
+            Self::Drop => f.write_str("drop"),
+            Self::Reset => f.write_str("reject with tcp reset"),
             Self::Redirect(port) => write!(f, "redirect to :{port}"),
             Self::SetPacketMark(mark) => write_set(f, "meta mark", *mark),
             Self::SetConnectionMark(mark) => write_set(f, "ct mark", *mark),

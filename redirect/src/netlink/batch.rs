@@ -147,7 +147,10 @@ fn expressions(rule: &Rule) -> Vec<Expression> {
 pub(super) const fn hook_number(hook: Hook) -> InetHookNumber {
     match hook {
         Hook::Prerouting => InetHookNumber::PreRouting,
+        Hook::Input => InetHookNumber::LocalIn,
+        Hook::Forward => InetHookNumber::Forward,
         Hook::Output => InetHookNumber::LocalOut,
+        Hook::Postrouting => InetHookNumber::PostRouting,
     }
 }
 

@@ -7,11 +7,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::family::Family;
 use crate::interface::InterfaceName;
 use crate::mark::Mark;
+use crate::network::Network;
+use crate::owner::IdRange;
 use crate::port::Port;
+use crate::port_range::PortRange;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::tcp_flags::TcpFlags;
 
 use super::encode::{
-    DESTINATION_PORT, NAME_LEN, SOURCE_PORT, destination, family_byte, protocol_byte, source,
+    DESTINATION_PORT, NAME_LEN, REPLY, SOURCE_PORT, TCP_FLAGS, destination, family_byte, protocol_byte,
+    source,
 };
 use super::step::{Field, Slot, Step};
 
@@ -24,13 +29,18 @@ pub(super) fn rule(steps: &[Step], why: impl Into<Cow<'static, str>>) -> Option<
             [Step::Count, after @ ..] => (None, after),
             [
                 Step::Load(field),
-                Step::Bitwise { and, xor: 0 },
+                Step::Bitwise { and, xor },
                 test @ (Step::Equal(_) | Step::NotEqual(_)),
                 after @ ..,
-            ] => (Some(masked(*field, *and, test)?), after),
-            [Step::Load(field), test @ (Step::Equal(_) | Step::NotEqual(_)), after @ ..] => {
-                (Some(condition(*field, test)?), after)
+            ] if xor.iter().all(|byte| *byte == 0) => (Some(masked(*field, and, test)?), after),
+            [Step::Load(field), Step::ToNetworkOrder, test, after @ ..] => {
+                (Some(owner(*field, test)?), after)
             }
+            [
+                Step::Load(field),
+                test @ (Step::Equal(_) | Step::NotEqual(_) | Step::Range { .. }),
+                after @ ..,
+            ] => (Some(condition(*field, test)?), after),
             _ => return Some(Rule::exactly(matches, action(rest)?, why)),
         };
         matches.extend(condition);
@@ -51,12 +61,13 @@ fn condition(field: Field, test: &Step) -> Option<Match> {
         },
         Field::IncomingInterface => compared(test, name).map(Match::Incoming),
         Field::OutgoingInterface => compared(test, name).map(Match::Outgoing),
-        Field::PacketMark | Field::ConnectionMark => masked(field, u32::MAX, test),
-        SOURCE_PORT => compared(test, port).map(Match::SourcePort),
-        DESTINATION_PORT => compared(test, port).map(Match::DestinationPort),
-        field if is_one_of(source, field) => compared(test, address).map(Match::Source),
-        field if is_one_of(destination, field) => compared(test, address).map(Match::Destination),
-        Field::Payload { .. } => None,
+        Field::PacketMark | Field::ConnectionMark | Field::SocketMark => mark(field, u32::MAX, test),
+        Field::Direction => (*test == Step::Equal(vec![REPLY])).then_some(Match::Reply),
+        SOURCE_PORT => ports(test).map(Match::SourcePort),
+        DESTINATION_PORT => ports(test).map(Match::DestinationPort),
+        field if is_one_of(source, field) => compared(test, single).map(Match::Source),
+        field if is_one_of(destination, field) => compared(test, single).map(Match::Destination),
+        Field::User | Field::Group | Field::Payload { .. } => None,
     }
 }
 
@@ -68,11 +79,53 @@ fn compared<T>(test: &Step, parse: impl Fn(&[u8]) -> Option<T>) -> Option<Test<T
     }
 }
 
-fn masked(field: Field, mask: u32, test: &Step) -> Option<Match> {
+/// The condition of a value of which only some bits are compared.
+fn masked(field: Field, mask: &[u8], test: &Step) -> Option<Match> {
+    let network = |bytes: &[u8]| Network::new(address(bytes)?, prefix(mask)?).ok();
+    match field {
+        TCP_FLAGS => {
+            let is = |flags: &TcpFlags| mask == [flags.mask()] && *test == Step::Equal(vec![flags.value()]);
+            TcpFlags::ALL.into_iter().find(is).map(Match::TcpFlags)
+        }
+        field if is_one_of(source, field) => compared(test, network).map(Match::Source),
+        field if is_one_of(destination, field) => compared(test, network).map(Match::Destination),
+        field => mark(field, native(mask)?, test),
+    }
+}
+
+fn mark(field: Field, mask: u32, test: &Step) -> Option<Match> {
     let test = compared(test, |bytes| Mark::new(native(bytes)?, mask).ok())?;
     match field {
         Field::PacketMark => Some(Match::PacketMark(test)),
         Field::ConnectionMark => Some(Match::ConnectionMark(test)),
+        Field::SocketMark => Some(Match::SocketMark(test)),
+        _ => None,
+    }
+}
+
+fn owner(field: Field, test: &Step) -> Option<Match> {
+    let id = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_be_bytes);
+    let test = ranged(test, |first, last| IdRange::new(id(first)?, id(last)?).ok())?;
+    match field {
+        Field::User => Some(Match::User(test)),
+        Field::Group => Some(Match::Group(test)),
+        _ => None,
+    }
+}
+
+fn ports(test: &Step) -> Option<Test<PortRange>> {
+    ranged(test, |first, last| PortRange::new(port(first)?, port(last)?).ok())
+}
+
+/// A test against one value or against a range of them.
+fn ranged<T>(test: &Step, parse: impl Fn(&[u8], &[u8]) -> Option<T>) -> Option<Test<T>> {
+    match test {
+        Step::Equal(bytes) => parse(bytes, bytes).map(Test::Is),
+        Step::NotEqual(bytes) => parse(bytes, bytes).map(Test::IsNot),
+        // A range of one is written otherwise.
+        Step::Range { first, last, .. } if first == last => None,
+        Step::Range { within: true, first, last } => parse(first, last).map(Test::Is),
+        Step::Range { within: false, first, last } => parse(first, last).map(Test::IsNot),
         _ => None,
     }
 }
@@ -81,6 +134,8 @@ fn masked(field: Field, mask: u32, test: &Step) -> Option<Match> {
 fn action(steps: &[Step]) -> Option<Action> {
     match steps {
         [Step::Accept] => Some(Action::Accept),
+        [Step::Drop] => Some(Action::Drop),
+        [Step::Reset] => Some(Action::Reset),
         [Step::Immediate(bytes), Step::Redirect] => port(bytes).map(Action::Redirect),
         [Step::Immediate(bytes), Step::Store(Slot::Zone)] => {
             bytes.as_slice().try_into().ok().map(u16::from_ne_bytes).map(Action::SetZone)
@@ -89,7 +144,7 @@ fn action(steps: &[Step]) -> Option<Action> {
         [Step::Immediate(bytes), Step::Store(slot)] => set(*slot, native(bytes)?, u32::MAX),
         [Step::Load(field), Step::Bitwise { and, xor }, Step::Store(slot)] => match (field, slot) {
             (Field::PacketMark, Slot::PacketMark) | (Field::ConnectionMark, Slot::ConnectionMark) => {
-                set(*slot, *xor, !*and)
+                set(*slot, native(xor)?, !native(and)?)
             }
             _ => None,
         },
@@ -131,6 +186,19 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
         return Some(Ipv4Addr::from(octets).into());
     }
     <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
+}
+
+fn single(bytes: &[u8]) -> Option<Network> {
+    address(bytes).map(Network::single)
+}
+
+/// The length of the prefix that a mask keeps; none if it keeps other bits as well.
+fn prefix(mask: &[u8]) -> Option<u8> {
+    let ones: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
+    let prefix = u8::try_from(ones).ok()?;
+    // The mask itself is an address: the first of the network of which it is the mask. All bits are compared without one.
+    let network = Network::new(address(mask)?, prefix).ok()?;
+    (!network.is_single() && network.mask() == mask).then_some(prefix)
 }
 
 fn port(bytes: &[u8]) -> Option<Port> {

@@ -5,8 +5,12 @@ use std::net::IpAddr;
 use crate::family::Family;
 use crate::interface::InterfaceName;
 use crate::mark::Mark;
+use crate::network::Network;
+use crate::owner::IdRange;
 use crate::port::Port;
+use crate::port_range::PortRange;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::tcp_flags::TcpFlags;
 
 use super::step::{Base, Field, Slot, Step};
 
@@ -29,16 +33,17 @@ fn condition_steps(condition: &Match) -> Vec<Step> {
         Match::Protocol(protocol) => {
             vec![Step::Load(Field::Protocol), Step::Equal(vec![protocol_byte(*protocol)])]
         }
-        Match::Source(test) => {
-            vec![Step::Load(source(Family::of(*test.value()))), compare(test, address_bytes)]
-        }
-        Match::Destination(test) => {
-            vec![Step::Load(destination(Family::of(*test.value()))), compare(test, address_bytes)]
-        }
-        Match::SourcePort(test) => vec![Step::Load(SOURCE_PORT), compare(test, port_bytes)],
-        Match::DestinationPort(test) => vec![Step::Load(DESTINATION_PORT), compare(test, port_bytes)],
+        Match::Source(test) => network(source(test.value().family()), test),
+        Match::Destination(test) => network(destination(test.value().family()), test),
+        Match::SourcePort(test) => vec![Step::Load(SOURCE_PORT), ports(test)],
+        Match::DestinationPort(test) => vec![Step::Load(DESTINATION_PORT), ports(test)],
         Match::PacketMark(test) => masked(Field::PacketMark, test),
         Match::ConnectionMark(test) => masked(Field::ConnectionMark, test),
+        Match::Reply => vec![Step::Load(Field::Direction), Step::Equal(vec![REPLY])],
+        Match::TcpFlags(flags) => tcp_flags(*flags),
+        Match::SocketMark(test) => masked(Field::SocketMark, test),
+        Match::User(test) => owner(Field::User, test),
+        Match::Group(test) => owner(Field::Group, test),
     }
 }
 
@@ -49,14 +54,50 @@ fn compare<T>(test: &Test<T>, bytes: impl Fn(&T) -> Vec<u8>) -> Step {
     }
 }
 
+fn network(field: Field, test: &Test<Network>) -> Vec<Step> {
+    let first = compare(test, |network| address_bytes(&network.address()));
+    if test.value().is_single() {
+        return vec![Step::Load(field), first];
+    }
+    let and = test.value().mask();
+    let xor = vec![0; and.len()];
+    vec![Step::Load(field), Step::Bitwise { and, xor }, first]
+}
+
+fn ports(test: &Test<PortRange>) -> Step {
+    let range = test.value();
+    between(test, port_bytes(&range.first()), port_bytes(&range.last()))
+}
+
+/// One value is compared, several are a range.
+fn between<T>(test: &Test<T>, first: Vec<u8>, last: Vec<u8>) -> Step {
+    if first == last {
+        return compare(test, |_| first.clone());
+    }
+    Step::Range { within: matches!(test, Test::Is(_)), first, last }
+}
+
+fn tcp_flags(flags: TcpFlags) -> Vec<Step> {
+    let only_these = Step::Bitwise { and: vec![flags.mask()], xor: vec![0] };
+    vec![Step::Load(TCP_FLAGS), only_these, Step::Equal(vec![flags.value()])]
+}
+
+fn owner(field: Field, test: &Test<IdRange>) -> Vec<Step> {
+    let bytes = |id: u32| id.to_be_bytes().to_vec();
+    let test = between(test, bytes(test.value().first()), bytes(test.value().last()));
+    vec![Step::Load(field), Step::ToNetworkOrder, test]
+}
+
 fn masked(field: Field, test: &Test<Mark>) -> Vec<Step> {
-    let under_mask = Step::Bitwise { and: test.value().mask(), xor: 0 };
+    let under_mask = Step::Bitwise { and: test.value().mask().to_ne_bytes().into(), xor: vec![0; 4] };
     vec![Step::Load(field), under_mask, compare(test, |mark| mark.value().to_ne_bytes().into())]
 }
 
 fn action_steps(action: Action) -> Vec<Step> {
     match action {
         Action::Accept => vec![Step::Accept],
+        Action::Drop => vec![Step::Drop],
+        Action::Reset => vec![Step::Reset],
         Action::Redirect(port) => vec![Step::Immediate(port_bytes(&port)), Step::Redirect],
         Action::SetPacketMark(mark) => set(Field::PacketMark, Slot::PacketMark, mark),
         Action::SetConnectionMark(mark) => set(Field::ConnectionMark, Slot::ConnectionMark, mark),
@@ -67,7 +108,10 @@ fn action_steps(action: Action) -> Vec<Step> {
 fn set(field: Field, slot: Slot, mark: Mark) -> Vec<Step> {
     match !mark.mask() {
         0 => vec![Step::Immediate(mark.value().to_ne_bytes().into()), Step::Store(slot)],
-        kept => vec![Step::Load(field), Step::Bitwise { and: kept, xor: mark.value() }, Step::Store(slot)],
+        kept => {
+            let (and, xor) = (kept.to_ne_bytes().into(), mark.value().to_ne_bytes().into());
+            vec![Step::Load(field), Step::Bitwise { and, xor }, Step::Store(slot)]
+        }
     }
 }
 
@@ -75,6 +119,10 @@ fn set(field: Field, slot: Slot, mark: Mark) -> Vec<Step> {
 pub(super) const SOURCE_PORT: Field = Field::Payload { base: Base::Transport, offset: 0, length: 2 };
 /// Destination port: the next two.
 pub(super) const DESTINATION_PORT: Field = Field::Payload { base: Base::Transport, offset: 2, length: 2 };
+/// The flags: one byte (RFC 9293, section 3.1).
+pub(super) const TCP_FLAGS: Field = Field::Payload { base: Base::Transport, offset: 13, length: 1 };
+/// `IP_CT_DIR_REPLY` (`linux/netfilter/nf_conntrack_tuple_common.h`).
+pub(super) const REPLY: u8 = 1;
 
 /// Where the source address is (RFC 791, section 3.1; RFC 8200, section 3).
 pub(super) const fn source(family: Family) -> Field {

@@ -127,8 +127,7 @@ fn found_hook(attributes: &[HookAttribute]) -> Option<(Hook, i32)> {
     for attribute in attributes {
         match attribute {
             HookAttribute::Number(HookNumber::Inet(number)) => {
-                hook =
-                    [Hook::Prerouting, Hook::Output].into_iter().find(|hook| hook_number(*hook) == *number);
+                hook = Hook::ALL.into_iter().find(|hook| hook_number(*hook) == *number);
             }
             HookAttribute::Priority(bits) => priority = Some(bits.cast_signed()),
             _ => return None,

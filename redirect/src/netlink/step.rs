@@ -4,7 +4,7 @@
 //! register. What an expression holds beyond that is no step, and a rule that holds one is none of ours.
 //! Sources: `linux/netfilter/nf_tables.h`, and the program that `nft --debug=netlink` prints for the same rule.
 
-use netlink_packet_core::{DecodeError, DefaultNla, Nla as _, parse_string};
+use netlink_packet_core::{DecodeError, DefaultNla, Emitable as _, NLA_F_NESTED, Nla as _, parse_string};
 use netlink_packet_netfilter::nftables::{
     Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Meta, MetaKey,
     Operator, Payload, Register, Verdict, VerdictAttribute,
@@ -22,12 +22,23 @@ pub(super) enum Step {
     Load(Field),
     /// The register becomes this.
     Immediate(Vec<u8>),
-    /// The register, 32 bits in the host's order, becomes itself `& and ^ xor`.
+    /// The register becomes itself `& and ^ xor`, byte by byte.
     Bitwise {
         /// The bits kept.
-        and: u32,
-        /// The bits flipped after that.
-        xor: u32,
+        and: Vec<u8>,
+        /// The bits flipped after that; as many.
+        xor: Vec<u8>,
+    },
+    /// The register, 32 bits in the host's order, is turned to the network's, in which ranges are compared.
+    ToNetworkOrder,
+    /// The rule goes on only if the register is none of these values, or one of them.
+    Range {
+        /// Which of both.
+        within: bool,
+        /// The first of them.
+        first: Vec<u8>,
+        /// The last of them.
+        last: Vec<u8>,
     },
     /// The rule goes on only if the register is this.
     Equal(Vec<u8>),
@@ -39,6 +50,10 @@ pub(super) enum Step {
     Redirect,
     /// The packet is accepted.
     Accept,
+    /// The packet is dropped.
+    Drop,
+    /// The packet is dropped, and its sender gets a TCP reset.
+    Reset,
     /// The packet is counted.
     Count,
 }
@@ -58,6 +73,14 @@ pub(super) enum Field {
     PacketMark,
     /// Four bytes in the host's order.
     ConnectionMark,
+    /// One byte: `IP_CT_DIR_*`.
+    Direction,
+    /// Four bytes in the host's order.
+    SocketMark,
+    /// Four bytes in the host's order.
+    User,
+    /// Four bytes in the host's order.
+    Group,
     /// Bytes of the packet, from the start of a header.
     Payload {
         /// The header.
@@ -93,20 +116,21 @@ pub(super) enum Slot {
 const REGISTER: Register = Register::Reg1;
 /// `NF_ACCEPT` (`linux/netfilter.h`).
 const ACCEPT: Verdict = Verdict::Other(1);
+/// `NF_DROP`.
+const DROP: Verdict = Verdict::Other(0);
 /// `NFT_PAYLOAD_NETWORK_HEADER`.
 const NETWORK_HEADER: u32 = 1;
 /// `NFT_PAYLOAD_TRANSPORT_HEADER`.
 const TRANSPORT_HEADER: u32 = 2;
 /// `NFT_BITWISE_MASK_XOR`.
 const MASK_XOR: u32 = 0;
-/// The length of a mark, in bytes.
-const MARK_LEN: u32 = 4;
 
 // The expressions that the packet crate does not know: attribute numbers and values.
 const CT: &str = "ct";
 const NFTA_CT_DREG: u16 = 1;
 const NFTA_CT_KEY: u16 = 2;
 const NFTA_CT_SREG: u16 = 4;
+const NFT_CT_DIRECTION: u32 = 1;
 const NFT_CT_MARK: u32 = 3;
 const NFT_CT_ZONE: u32 = 17;
 const REDIR: &str = "redir";
@@ -116,6 +140,31 @@ const NFTA_REDIR_FLAGS: u16 = 3;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED` (`linux/netfilter/nf_nat.h`): the kernel adds it when a port is given.
 const PROTO_SPECIFIED: u32 = 2;
 const COUNTER: &str = "counter";
+const REJECT: &str = "reject";
+const NFTA_REJECT_TYPE: u16 = 1;
+const NFT_REJECT_TCP_RST: u32 = 1;
+const SOCKET: &str = "socket";
+const NFTA_SOCKET_KEY: u16 = 1;
+const NFTA_SOCKET_DREG: u16 = 2;
+const NFT_SOCKET_MARK: u32 = 1;
+const BYTEORDER: &str = "byteorder";
+const NFTA_BYTEORDER_SREG: u16 = 1;
+const NFTA_BYTEORDER_DREG: u16 = 2;
+const NFTA_BYTEORDER_OP: u16 = 3;
+const NFTA_BYTEORDER_LEN: u16 = 4;
+const NFTA_BYTEORDER_SIZE: u16 = 5;
+const NFT_BYTEORDER_HTON: u32 = 1;
+const RANGE: &str = "range";
+const NFTA_RANGE_SREG: u16 = 1;
+const NFTA_RANGE_OP: u16 = 2;
+const NFTA_RANGE_FROM_DATA: u16 = 3;
+const NFTA_RANGE_TO_DATA: u16 = 4;
+const NFT_RANGE_EQ: u32 = 0;
+const NFT_RANGE_NEQ: u32 = 1;
+/// The one attribute inside a value.
+const NFTA_DATA_VALUE: u16 = 1;
+/// The length of a number in a register, in bytes.
+const NUMBER_LEN: u32 = 4;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 
@@ -124,14 +173,16 @@ impl From<&Step> for Expression {
         match step {
             Step::Load(field) => load(*field),
             Step::Immediate(bytes) => immediate(REGISTER, DataAttribute::Value(bytes.clone())),
-            Step::Bitwise { and, xor } => bitwise(*and, *xor),
+            Step::Bitwise { and, xor } => bitwise(and, xor),
+            Step::ToNetworkOrder => other(BYTEORDER, &TO_NETWORK_ORDER),
+            Step::Range { within, first, last } => range(*within, first, last),
             Step::Equal(bytes) => compare(Operator::Equal, bytes),
             Step::NotEqual(bytes) => compare(Operator::NotEqual, bytes),
             Step::Store(slot) => store(*slot),
             Step::Redirect => other(REDIR, &[(NFTA_REDIR_REG_PROTO_MIN, u32::from(REGISTER))]),
-            Step::Accept => {
-                immediate(Register::Verdict, DataAttribute::Verdict(vec![VerdictAttribute::Code(ACCEPT)]))
-            }
+            Step::Accept => verdict(ACCEPT),
+            Step::Drop => verdict(DROP),
+            Step::Reset => other(REJECT, &[(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)]),
             Step::Count => other(COUNTER, &[]),
         }
     }
@@ -139,15 +190,20 @@ impl From<&Step> for Expression {
 
 fn load(field: Field) -> Expression {
     let meta = |key| Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(REGISTER)]).into();
+    let ct = |key| other(CT, &[(NFTA_CT_KEY, key), (NFTA_CT_DREG, u32::from(REGISTER))]);
     match field {
         Field::Family => meta(MetaKey::Nfproto),
         Field::Protocol => meta(MetaKey::L4Proto),
         Field::IncomingInterface => meta(MetaKey::Iifname),
         Field::OutgoingInterface => meta(MetaKey::Oifname),
         Field::PacketMark => meta(MetaKey::Mark),
-        Field::ConnectionMark => {
-            other(CT, &[(NFTA_CT_KEY, NFT_CT_MARK), (NFTA_CT_DREG, u32::from(REGISTER))])
+        Field::ConnectionMark => ct(NFT_CT_MARK),
+        Field::Direction => ct(NFT_CT_DIRECTION),
+        Field::SocketMark => {
+            other(SOCKET, &[(NFTA_SOCKET_KEY, NFT_SOCKET_MARK), (NFTA_SOCKET_DREG, u32::from(REGISTER))])
         }
+        Field::User => meta(MetaKey::SocketUserId),
+        Field::Group => meta(MetaKey::SocketGroupId),
         Field::Payload { base, offset, length } => {
             let base = match base {
                 Base::Network => NETWORK_HEADER,
@@ -175,14 +231,15 @@ fn store(slot: Slot) -> Expression {
     }
 }
 
-fn bitwise(and: u32, xor: u32) -> Expression {
+fn bitwise(and: &[u8], xor: &[u8]) -> Expression {
     Expressions::Bitwise(vec![
         Bitwise::SourceRegister(REGISTER),
         Bitwise::DestinationRegister(REGISTER),
-        Bitwise::Length(MARK_LEN),
+        // No register holds more than 16 bytes.
+        Bitwise::Length(u32::try_from(and.len()).unwrap_or(u32::MAX)),
         Bitwise::Op(MASK_XOR),
-        Bitwise::Mask(DataAttribute::Value(and.to_ne_bytes().into())),
-        Bitwise::Xor(DataAttribute::Value(xor.to_ne_bytes().into())),
+        Bitwise::Mask(DataAttribute::Value(and.into())),
+        Bitwise::Xor(DataAttribute::Value(xor.into())),
     ])
     .into()
 }
@@ -194,6 +251,38 @@ fn compare(operator: Operator, bytes: &[u8]) -> Expression {
         Cmp::Data(DataAttribute::Value(bytes.into())),
     ])
     .into()
+}
+
+/// The attributes of the step that turns a number to the network's order.
+const TO_NETWORK_ORDER: [(u16, u32); 5] = [
+    // NFT_REG_1.
+    (NFTA_BYTEORDER_SREG, 1),
+    (NFTA_BYTEORDER_DREG, 1),
+    (NFTA_BYTEORDER_OP, NFT_BYTEORDER_HTON),
+    (NFTA_BYTEORDER_LEN, NUMBER_LEN),
+    (NFTA_BYTEORDER_SIZE, NUMBER_LEN),
+];
+
+fn range(within: bool, first: &[u8], last: &[u8]) -> Expression {
+    let operator = if within { NFT_RANGE_EQ } else { NFT_RANGE_NEQ };
+    let number = |kind, value: u32| DefaultNla::new(kind, value.to_be_bytes().into());
+    let value = |kind, bytes: &[u8]| {
+        let inner = DefaultNla::new(NFTA_DATA_VALUE, bytes.into());
+        let mut value = vec![0; inner.buffer_len()];
+        inner.emit(&mut value);
+        DefaultNla::new(kind | NLA_F_NESTED, value)
+    };
+    let attributes = vec![
+        number(NFTA_RANGE_SREG, u32::from(REGISTER)),
+        number(NFTA_RANGE_OP, operator),
+        value(NFTA_RANGE_FROM_DATA, first),
+        value(NFTA_RANGE_TO_DATA, last),
+    ];
+    Expressions::Other { expression_type: RANGE.into(), attributes }.into()
+}
+
+fn verdict(code: Verdict) -> Expression {
+    immediate(Register::Verdict, DataAttribute::Verdict(vec![VerdictAttribute::Code(code)]))
 }
 
 fn immediate(register: Register, data: DataAttribute) -> Expression {
@@ -218,6 +307,13 @@ impl Step {
             "immediate" => Self::of_immediate(&read(data).ok()?),
             CT => Self::of_ct(&read(data).ok()?),
             REDIR => Self::of_redir(&read(data).ok()?),
+            REJECT => Self::of_numbers(data, &[(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)], Self::Reset),
+            SOCKET => {
+                let mark = [(NFTA_SOCKET_KEY, NFT_SOCKET_MARK), (NFTA_SOCKET_DREG, u32::from(REGISTER))];
+                Self::of_numbers(data, &mark, Self::Load(Field::SocketMark))
+            }
+            BYTEORDER => Self::of_numbers(data, &TO_NETWORK_ORDER, Self::ToNetworkOrder),
+            RANGE => Self::of_range(data),
             COUNTER => Some(Self::Count),
             _ => None,
         }
@@ -237,6 +333,8 @@ impl Step {
             MetaKey::Iifname => Field::IncomingInterface,
             MetaKey::Oifname => Field::OutgoingInterface,
             MetaKey::Mark => Field::PacketMark,
+            MetaKey::SocketUserId => Field::User,
+            MetaKey::SocketGroupId => Field::Group,
             _ => return None,
         };
         attributes.contains(&Meta::DestinationRegister(REGISTER)).then_some(Self::Load(field))
@@ -263,10 +361,10 @@ impl Step {
             match attribute {
                 Bitwise::SourceRegister(REGISTER)
                 | Bitwise::DestinationRegister(REGISTER)
-                | Bitwise::Length(MARK_LEN)
+                | Bitwise::Length(_)
                 | Bitwise::Op(MASK_XOR) => {}
-                Bitwise::Mask(DataAttribute::Value(bytes)) => and = Some(mark(bytes)?),
-                Bitwise::Xor(DataAttribute::Value(bytes)) => xor = Some(mark(bytes)?),
+                Bitwise::Mask(DataAttribute::Value(bytes)) => and = Some(bytes.clone()),
+                Bitwise::Xor(DataAttribute::Value(bytes)) => xor = Some(bytes.clone()),
                 _ => return None,
             }
         }
@@ -301,9 +399,11 @@ impl Step {
         }
         match (register?, data?) {
             (REGISTER, DataAttribute::Value(bytes)) => Some(Self::Immediate(bytes.clone())),
-            (Register::Verdict, DataAttribute::Verdict(verdict)) => {
-                (verdict.as_slice() == [VerdictAttribute::Code(ACCEPT)]).then_some(Self::Accept)
-            }
+            (Register::Verdict, DataAttribute::Verdict(verdict)) => match verdict.as_slice() {
+                [VerdictAttribute::Code(ACCEPT)] => Some(Self::Accept),
+                [VerdictAttribute::Code(DROP)] => Some(Self::Drop),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -320,10 +420,40 @@ impl Step {
         }
         match (key?, from, to) {
             (NFT_CT_MARK, None, Some(REGISTER)) => Some(Self::Load(Field::ConnectionMark)),
+            (NFT_CT_DIRECTION, None, Some(REGISTER)) => Some(Self::Load(Field::Direction)),
             (NFT_CT_MARK, Some(REGISTER), None) => Some(Self::Store(Slot::ConnectionMark)),
             (NFT_CT_ZONE, Some(REGISTER), None) => Some(Self::Store(Slot::Zone)),
             _ => None,
         }
+    }
+
+    /// The step if its attributes are exactly these numbers, in any order.
+    fn of_numbers(data: &[u8], expected: &[(u16, u32)], step: Self) -> Option<Self> {
+        let found: Vec<DefaultNla> = read(data).ok()?;
+        let is_there = |&(kind, value): &(u16, u32)| {
+            found.iter().any(|attribute| attribute.kind() == kind && number(attribute) == Some(value))
+        };
+        (found.len() == expected.len() && expected.iter().all(is_there)).then_some(step)
+    }
+
+    fn of_range(data: &[u8]) -> Option<Self> {
+        let (mut within, mut first, mut last) = (None, None, None);
+        for attribute in attributes(data) {
+            let attribute = attribute.ok()?;
+            let bytes = inside(&attribute);
+            match attribute.kind() {
+                NFTA_RANGE_SREG => (big_endian(bytes)? == u32::from(REGISTER)).then_some(())?,
+                NFTA_RANGE_OP => match big_endian(bytes)? {
+                    NFT_RANGE_EQ => within = Some(true),
+                    NFT_RANGE_NEQ => within = Some(false),
+                    _ => return None,
+                },
+                NFTA_RANGE_FROM_DATA => first = Some(data_value(bytes)?),
+                NFTA_RANGE_TO_DATA => last = Some(data_value(bytes)?),
+                _ => return None,
+            }
+        }
+        Some(Self::Range { within: within?, first: first?, last: last? })
     }
 
     fn of_redir(attributes: &[DefaultNla]) -> Option<Self> {
@@ -367,8 +497,15 @@ fn raw_expression(element: &[u8]) -> Result<RawExpression<'_>, DecodeError> {
     Ok(RawExpression { name, data })
 }
 
-fn mark(bytes: &[u8]) -> Option<u32> {
-    bytes.try_into().ok().map(u32::from_ne_bytes)
+fn big_endian(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_be_bytes)
+}
+
+/// The bytes of a value (`NFTA_DATA_VALUE` and nothing else).
+fn data_value(nested: &[u8]) -> Option<Vec<u8>> {
+    let mut values = attributes(nested);
+    let value = values.next()?.ok()?;
+    (value.kind() == NFTA_DATA_VALUE && values.next().is_none()).then(|| inside(&value).into())
 }
 
 /// A 32 bit number in network order, as nf_tables has all its attributes.

@@ -6,9 +6,10 @@ use netlink_packet_core::Emitable as _;
 use netlink_packet_netfilter::nftables::{Expressions, RuleAttribute};
 use proptest::collection::btree_set;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::rule::{Action, Match, Protocol, Rule, Test};
-use crate::{Family, InterfaceName, Mark, Port};
+use crate::{Family, IdRange, InterfaceName, Mark, Network, NetworkError, Port, PortRange, TcpFlags};
 
 use super::step::{Base, Expression, Field, Slot, Step};
 use super::{decode, encode, step};
@@ -23,6 +24,24 @@ fn names() -> impl Strategy<Value = InterfaceName> {
 
 fn ports() -> impl Strategy<Value = Port> {
     (1_u16..).prop_map(|number| Port::new(number).unwrap())
+}
+
+fn port_ranges() -> impl Strategy<Value = PortRange> {
+    (ports(), ports()).prop_map(|(one, other)| PortRange::new(one.min(other), one.max(other)).unwrap())
+}
+
+fn ids() -> impl Strategy<Value = IdRange> {
+    (0..u32::MAX, 0..u32::MAX).prop_map(|(one, other)| IdRange::new(one.min(other), one.max(other)).unwrap())
+}
+
+/// Of all lengths, and single addresses as often.
+fn networks() -> impl Strategy<Value = Network> {
+    (any::<IpAddr>(), 0_u8..=128, any::<bool>()).prop_map(|(address, prefix, single)| {
+        match Network::new(address, prefix.min(Family::of(address).address_bits())) {
+            Ok(network) | Err(NetworkError::HostBits { network, .. }) if !single => network,
+            _ => Network::single(address),
+        }
+    })
 }
 
 fn marks() -> impl Strategy<Value = Mark> {
@@ -41,18 +60,23 @@ fn conditions() -> impl Strategy<Value = Match> {
         tests(names()).prop_map(Match::Incoming),
         tests(names()).prop_map(Match::Outgoing),
         prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)].prop_map(Match::Protocol),
-        tests(any::<IpAddr>()).prop_map(Match::Source),
-        tests(any::<IpAddr>()).prop_map(Match::Destination),
-        tests(ports()).prop_map(Match::SourcePort),
-        tests(ports()).prop_map(Match::DestinationPort),
+        tests(networks()).prop_map(Match::Source),
+        tests(networks()).prop_map(Match::Destination),
+        tests(port_ranges()).prop_map(Match::SourcePort),
+        tests(port_ranges()).prop_map(Match::DestinationPort),
         tests(marks()).prop_map(Match::PacketMark),
         tests(marks()).prop_map(Match::ConnectionMark),
+        Just(Match::Reply),
+        select(TcpFlags::ALL.to_vec()).prop_map(Match::TcpFlags),
+        tests(marks()).prop_map(Match::SocketMark),
+        tests(ids()).prop_map(Match::User),
+        tests(ids()).prop_map(Match::Group),
     ]
 }
 
 fn actions() -> impl Strategy<Value = Action> {
     prop_oneof![
-        Just(Action::Accept),
+        select(vec![Action::Accept, Action::Drop, Action::Reset]),
         ports().prop_map(Action::Redirect),
         marks().prop_map(Action::SetPacketMark),
         marks().prop_map(Action::SetConnectionMark),
@@ -74,6 +98,10 @@ fn all_steps() -> impl Strategy<Value = Step> {
         Just(Field::OutgoingInterface),
         Just(Field::PacketMark),
         Just(Field::ConnectionMark),
+        Just(Field::Direction),
+        Just(Field::SocketMark),
+        Just(Field::User),
+        Just(Field::Group),
         (any::<bool>(), any::<u32>(), any::<u32>()).prop_map(|(network, offset, length)| {
             Field::Payload { base: if network { Base::Network } else { Base::Transport }, offset, length }
         }),
@@ -82,12 +110,20 @@ fn all_steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         fields.prop_map(Step::Load),
         bytes().prop_map(Step::Immediate),
-        (any::<u32>(), any::<u32>()).prop_map(|(and, xor)| Step::Bitwise { and, xor }),
+        (bytes(), bytes()).prop_map(|(and, xor)| Step::Bitwise { and, xor }),
+        Just(Step::ToNetworkOrder),
+        (any::<bool>(), bytes(), bytes()).prop_map(|(within, first, last)| Step::Range {
+            within,
+            first,
+            last
+        }),
         bytes().prop_map(Step::Equal),
         bytes().prop_map(Step::NotEqual),
         slots.prop_map(Step::Store),
         Just(Step::Redirect),
         Just(Step::Accept),
+        Just(Step::Drop),
+        Just(Step::Reset),
         Just(Step::Count),
     ]
 }
@@ -139,7 +175,7 @@ fn each_part_of_a_program_counts() {
     let mark = Mark::new(0x539, 0xfff).unwrap();
     let rule = Rule::new(
         [
-            Match::Destination(Test::IsNot(Family::V4.loopback())),
+            Match::Destination(Test::IsNot(Family::V4.loopback().into())),
             Match::Protocol(Protocol::Tcp),
             Match::PacketMark(Test::IsNot(mark)),
         ],
@@ -161,7 +197,7 @@ fn each_part_of_a_program_counts() {
 /// An address compared in packets of both families is another rule than ours, which looks at the family first.
 #[test]
 fn an_address_without_its_family_is_another_rule() {
-    let rule = Rule::new([Match::Source(Test::Is(Family::V4.loopback()))], Action::Accept, "");
+    let rule = Rule::new([Match::Source(Test::Is(Family::V4.loopback().into()))], Action::Accept, "");
     let without_family: Vec<Step> = encode::steps(&rule).split_off(2);
     let found = decode::rule(&without_family, "").unwrap();
     assert!(!found.does_the_same_as(&rule));

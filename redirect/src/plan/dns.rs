@@ -22,14 +22,14 @@ pub(super) fn capture(intent: &Intent) -> Vec<Rule> {
     let udp = [
         Match::Outgoing(Test::IsNot(InterfaceName::loopback())),
         Match::Protocol(Protocol::Udp),
-        Match::DestinationPort(Test::Is(DNS)),
+        Match::DestinationPort(Test::Is(DNS.into())),
         not_from_proxy(intent),
     ];
     let tcp = |&family: &Family| {
         let matches = [
             not_to_loopback(family),
             Match::Protocol(Protocol::Tcp),
-            Match::DestinationPort(Test::Is(DNS)),
+            Match::DestinationPort(Test::Is(DNS.into())),
             not_from_proxy(intent),
         ];
         let why = "DNS queries over TCP go to the DNS proxy, except its own and those to loopback";
@@ -46,7 +46,7 @@ pub(super) fn capture(intent: &Intent) -> Vec<Rule> {
 pub(super) fn zone_of_queries(intent: &Intent) -> Vec<Rule> {
     zone(
         intent,
-        [Match::DestinationPort(Test::Is(DNS)), Match::PacketMark(Test::Is(intent.marks().proxy()))],
+        [Match::DestinationPort(Test::Is(DNS.into())), Match::PacketMark(Test::Is(intent.marks().proxy()))],
         "the proxy's own DNS queries are tracked apart, so that a captured one never changes their port",
     )
 }
@@ -55,7 +55,7 @@ pub(super) fn zone_of_queries(intent: &Intent) -> Vec<Rule> {
 pub(super) fn zone_of_answers(intent: &Intent) -> Vec<Rule> {
     zone(
         intent,
-        [Match::SourcePort(Test::Is(DNS)), not_from_proxy(intent)],
+        [Match::SourcePort(Test::Is(DNS.into())), not_from_proxy(intent)],
         "answers to the proxy's own DNS queries are tracked where the queries are",
     )
 }

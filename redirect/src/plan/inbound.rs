@@ -4,11 +4,12 @@ use crate::family::Family;
 use crate::intent::{Inbound, Intent};
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 
-use super::{captured_families, not_from_proxy, not_to_loopback};
+use super::{captured_families, guard, not_from_proxy, not_to_loopback};
 
-/// In order: traffic of virtual machines, probes, everything else.
+/// In order: what is late, traffic of virtual machines, probes, everything else.
 pub(super) fn rules(intent: &Intent) -> Vec<Rule> {
-    let mut rules = virtual_machines(intent);
+    let mut rules = guard::late_for_proxy(intent);
+    rules.extend(virtual_machines(intent));
     match intent.inbound() {
         Inbound::Captured => {
             let families = intent.families().all();
@@ -36,7 +37,7 @@ fn virtual_machines(intent: &Intent) -> Vec<Rule> {
 
 fn probe(intent: &Intent, family: Family) -> Rule {
     Rule::new(
-        [Match::Protocol(Protocol::Tcp), Match::Source(Test::Is(intent.probe_addresses().of(family)))],
+        [Match::Protocol(Protocol::Tcp), Match::Source(Test::Is(intent.probe_addresses().of(family).into()))],
         Action::Accept,
         "health probes of the node go straight to the application",
     )
@@ -47,7 +48,7 @@ fn capture(intent: &Intent, family: Family) -> Rule {
         [
             not_to_loopback(family),
             Match::Protocol(Protocol::Tcp),
-            Match::DestinationPort(Test::IsNot(intent.ports().inbound_hbone)),
+            Match::DestinationPort(Test::IsNot(intent.ports().inbound_hbone.into())),
             not_from_proxy(intent),
         ],
         Action::Redirect(intent.ports().inbound_plaintext),

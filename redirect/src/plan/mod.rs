@@ -14,8 +14,10 @@
 //! * Istio has a second rule for each virtual interface that no packet reaches; it is left out. The first excepts
 //!   the proxy's mark here, as every redirect does.
 //! * With IPv4 only, no rule touches an IPv6 packet.
+//! * What would escape capture is refused ([`guard`]), unless the intent has [`Guard::Off`](crate::Guard::Off).
 
 mod dns;
+mod guard;
 mod inbound;
 mod outbound;
 mod replies;
@@ -36,6 +38,8 @@ const RAW: i32 = -300;
 const MANGLE: i32 = -150;
 /// `NF_IP_PRI_NAT_DST`.
 const NAT_DST: i32 = -100;
+/// `NF_IP_PRI_FILTER`: after destination NAT, so that what is translated shows where it goes.
+const FILTER: i32 = 0;
 
 /// The rules and routes that carry an intent out, each with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +66,16 @@ impl Plan {
             chain("mangle-output", ChainKind::Route, Hook::Output, MANGLE, replies::steer_back(intent)),
             chain("nat-prerouting", ChainKind::Nat, Hook::Prerouting, NAT_DST, inbound::rules(intent)),
             chain("nat-output", ChainKind::Nat, Hook::Output, NAT_DST, outbound::rules(intent)),
+            chain("guard-input", ChainKind::Filter, Hook::Input, FILTER, guard::input(intent)),
+            chain("guard-forward", ChainKind::Filter, Hook::Forward, FILTER, guard::forward(intent)),
+            chain("guard-output", ChainKind::Filter, Hook::Output, FILTER, guard::output(intent)),
+            chain(
+                "guard-postrouting",
+                ChainKind::Filter,
+                Hook::Postrouting,
+                FILTER,
+                guard::postrouting(intent),
+            ),
         ];
         Self {
             chains: chains.into_iter().filter(|chain| !chain.rules.is_empty()).collect(),
@@ -116,7 +130,11 @@ fn not_from_proxy(intent: &Intent) -> Match {
 
 /// The condition that keeps the application's talk with itself out of a rule.
 fn not_to_loopback(family: Family) -> Match {
-    Match::Destination(Test::IsNot(family.loopback()))
+    Match::Destination(Test::IsNot(family.loopback().into()))
+}
+
+fn to_loopback(family: Family) -> Match {
+    Match::Destination(Test::Is(family.loopback().into()))
 }
 
 #[cfg(test)]

@@ -21,7 +21,10 @@ pub(super) fn rules(intent: &Intent) -> Vec<Rule> {
 
 fn probe(intent: &Intent, family: Family) -> Rule {
     Rule::new(
-        [Match::Protocol(Protocol::Tcp), Match::Destination(Test::Is(intent.probe_addresses().of(family)))],
+        [
+            Match::Protocol(Protocol::Tcp),
+            Match::Destination(Test::Is(intent.probe_addresses().of(family).into())),
+        ],
         Action::Accept,
         "what goes to the address of the health probes is an answer to them",
     )

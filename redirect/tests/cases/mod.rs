@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use inpod_redirect::{
-    DnsCapture, Families, Inbound, Intent, InterfaceName, Mark, Marks, Port, Ports, ProbeAddresses,
+    DnsCapture, Families, Guard, Inbound, Intent, InterfaceName, Mark, Marks, Port, Ports, ProbeAddresses,
     ReplyRouting,
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn all() -> Vec<(&'static str, Intent)> {
                 .unwrap()
                 .with_families(Families::V4),
         ),
+        ("unguarded", ambient().with_guard(Guard::Off)),
         ("everything_else", everything_else()),
     ]
 }

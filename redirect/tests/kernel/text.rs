@@ -129,12 +129,13 @@ table ip inpod {
 "#;
 
 /// What someone does to the rules, and what verify then says of it first.
-const TAMPERING: [(&str, &str); 13] = [
+const TAMPERING: [(&str, &str); 14] = [
     ("nft flush chain inet inpod nat-output", "missing: rule \"meta l4proto tcp ip daddr 169.254.7.127"),
     ("nft delete table inet inpod", "missing: table inpod"),
     ("nft add table inet inpod { flags dormant; }", "switched off: table inpod"),
     ("nft insert rule inet inpod nat-output accept", "extra: rule \"counter accept\" of chain nat-output"),
-    ("nft insert rule inet inpod nat-output drop", "extra: foreign rule [immediate] of chain nat-output"),
+    ("nft insert rule inet inpod nat-output drop", "extra: rule \"counter drop\" of chain nat-output"),
+    ("nft insert rule inet inpod nat-output log", "extra: foreign rule [log] of chain nat-output"),
     (
         "nft insert rule inet inpod nat-output tcp dport 22 counter accept comment \"mine\"",
         "extra: rule \"tcp dport 22 counter accept\" of chain nat-output (mine)",
