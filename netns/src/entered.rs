@@ -1,13 +1,15 @@
 //! The guard: inside from its making, back outside at its end.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::abort;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
+use nix::unistd::write;
 
 use crate::{EnterError, NamespaceId};
 
@@ -76,14 +78,44 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let Some(back) = &self.back else { return };
         if let Err(error) = switch(back.as_fd()) {
-            // Not eprintln, which panics where stderr is closed.
-            let _ = writeln!(io::stderr(), "a thread cannot leave a network namespace, aborting: {error}");
+            last_words(&format!("a thread cannot leave a network namespace, aborting: {error}\n"));
             abort();
         }
+    }
+}
+
+/// Writes to stderr if that can be done at once. std's own stderr is behind a lock, whose holder may wait for a reader
+/// that never comes; nothing may keep the process from ending.
+fn last_words(words: &str) {
+    let stderr = io::stderr();
+    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    // A pipe that is ready takes PIPE_BUF (4096) bytes at once; pipe(7).
+    if poll(&mut ready, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+        // There is nobody left to tell.
+        let _ = write(&stderr, words.as_bytes());
     }
 }
 
 /// setns(2); the kernel checks that the descriptor is a network namespace.
 pub(crate) fn switch(to: BorrowedFd<'_>) -> io::Result<()> {
     Ok(setns(to, CloneFlags::CLONE_NEWNET)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Implemented twice for what is `Send`, so that naming its item there is ambiguous.
+    trait NotSend<Reason> {
+        const PROVED: () = ();
+    }
+    struct BecauseSend;
+    impl<T> NotSend<()> for T {}
+    impl<T: Send> NotSend<BecauseSend> for T {}
+
+    /// Compiles only as long as the guard cannot leave its thread: neither by itself nor in a future that holds it.
+    #[test]
+    fn the_guard_stays_on_its_thread() {
+        let () = <Entered<'static> as NotSend<_>>::PROVED;
+    }
 }

@@ -32,6 +32,9 @@ pub enum OpenError {
         /// Where it came from.
         origin: Origin,
     },
+    /// The descriptor that was to be a process's pidfd is something else.
+    #[error("the given descriptor is not a process's (pidfd)")]
+    NotProcess,
     /// The process ended while it was looked at, and another may have its number by now.
     #[error("process {pid} has ended")]
     Ended {
@@ -66,7 +69,9 @@ impl OpenError {
         match self {
             Self::Open { source, .. } | Self::Identify { source, .. } => is_permission(source),
             Self::Enter { source, .. } => source.is_permission(),
-            Self::NotNamespace { .. } | Self::NotNetwork { .. } | Self::Ended { .. } => false,
+            Self::NotNamespace { .. } | Self::NotNetwork { .. } | Self::NotProcess | Self::Ended { .. } => {
+                false
+            }
         }
     }
 }
@@ -79,6 +84,10 @@ pub enum Origin {
     Path(PathBuf),
     /// The namespace that a process is in.
     Process(u32),
+    /// The namespace that the process behind a given pidfd is in.
+    Pidfd,
+    /// The namespace that a thread is in, by its number.
+    Task(u32),
     /// The namespace that the calling thread is in.
     Thread,
     /// A new namespace.
@@ -92,6 +101,8 @@ impl fmt::Display for Origin {
         match self {
             Self::Path(path) => path.display().fmt(f),
             Self::Process(pid) => write!(f, "the network namespace of process {pid}"),
+            Self::Pidfd => f.write_str("the network namespace of the given pidfd"),
+            Self::Task(tid) => write!(f, "the network namespace of thread {tid}"),
             Self::Thread => f.write_str("this thread's network namespace"),
             Self::New => f.write_str("a new network namespace"),
             Self::Descriptor => f.write_str("the given file descriptor"),

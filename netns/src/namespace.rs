@@ -31,37 +31,12 @@ impl Namespace {
     ///
     /// [`OpenError`], naming the path.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let origin = Origin::Path(path.as_ref().to_owned());
-        // Whoever names the path may name a pipe or a terminal; neither must hold us up.
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        let path = path.as_ref();
+        let origin = Origin::Path(path.to_owned());
+        match open_file(path) {
             Ok(file) => Self::from_file(file, origin),
             Err(source) => Err(OpenError::Open { origin, source }),
         }
-    }
-
-    /// The namespace that a process is in now.
-    ///
-    /// The process is held by a pidfd meanwhile, so that a process that ends and another that gets its number are not
-    /// confused. Needs Linux 5.3, and the right to look at the process (ptrace(2), `PTRACE_MODE_READ_FSCREDS`).
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`], naming the process.
-    pub fn of_process(pid: u32) -> Result<Self, OpenError> {
-        let origin = Origin::Process(pid);
-        let open = |source| OpenError::Open { origin: origin.clone(), source };
-        let process = sys::pidfd_open(pid).map_err(open)?;
-        let file = match sys::pidfd_network_namespace(process.as_fd()) {
-            Ok(descriptor) => File::from(descriptor),
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(OpenError::Ended { pid }),
-            // Before Linux 6.11: a request that pidfds do not know.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => {
-                by_number(pid, process.as_fd())?
-            }
-            Err(error) => return Err(open(error)),
-        };
-        Self::from_file(file, origin)
     }
 
     /// The namespace that the calling thread is in now.
@@ -117,15 +92,10 @@ impl Namespace {
         self.id
     }
 
-    fn from_file(file: File, origin: Origin) -> Result<Self, OpenError> {
+    /// The namespace behind an opened file. It is entered once, which shows that it can be, and tells its cookie.
+    pub(crate) fn from_file(file: File, origin: Origin) -> Result<Self, OpenError> {
+        check(&file, &origin)?;
         let identify = |source| OpenError::Identify { origin: origin.clone(), source };
-        let file_system = fstatfs(&file).map_err(|errno| identify(errno.into()))?;
-        if file_system.filesystem_type() != NSFS_MAGIC {
-            return Err(OpenError::NotNamespace { origin });
-        }
-        if sys::namespace_kind(file.as_fd()).map_err(identify)? != libc::CLONE_NEWNET {
-            return Err(OpenError::NotNetwork { origin });
-        }
         let metadata = file.metadata().map_err(identify)?;
         let without_cookie = NamespaceId::new(metadata.dev(), metadata.ino(), None);
         let cookie = {
@@ -138,15 +108,22 @@ impl Namespace {
     }
 }
 
-/// Opens a process's namespace by its number, while its pidfd tells whether the number is still its own.
-fn by_number(pid: u32, process: BorrowedFd<'_>) -> Result<File, OpenError> {
-    let open = |source| OpenError::Open { origin: Origin::Process(pid), source };
-    let opened = File::open(format!("/proc/{pid}/ns/net"));
-    // In this order: a process that still exists now had the number when the path was opened.
-    match sys::has_ended(process).map_err(open)? {
-        true => Err(OpenError::Ended { pid }),
-        false => opened.map_err(open),
+/// Whether an opened file is a network namespace. Nothing is entered for that, so it needs no rights.
+pub(crate) fn check(file: &File, origin: &Origin) -> Result<(), OpenError> {
+    let identify = |source| OpenError::Identify { origin: origin.clone(), source };
+    let file_system = fstatfs(file).map_err(|errno| identify(errno.into()))?;
+    if file_system.filesystem_type() != NSFS_MAGIC {
+        return Err(OpenError::NotNamespace { origin: origin.clone() });
     }
+    match sys::namespace_kind(file.as_fd()).map_err(identify)? {
+        libc::CLONE_NEWNET => Ok(()),
+        _ => Err(OpenError::NotNetwork { origin: origin.clone() }),
+    }
+}
+
+/// Opens what is at a path, for reading. Whoever names the path may name a pipe or a terminal; neither must hold us up.
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
 impl AsFd for Namespace {
@@ -163,31 +140,7 @@ impl fmt::Debug for Namespace {
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
-
     use super::*;
-
-    /// What kernels before 6.11 need, which newer ones would otherwise never run.
-    #[test]
-    fn by_number_finds_the_namespace_of_a_process() {
-        let pid = std::process::id();
-        let process = sys::pidfd_open(pid).unwrap();
-        let found = by_number(pid, process.as_fd()).unwrap().metadata().unwrap();
-        let expected = std::fs::metadata("/proc/self/ns/net").unwrap();
-        assert_eq!((found.dev(), found.ino()), (expected.dev(), expected.ino()));
-    }
-
-    #[test]
-    fn by_number_does_not_trust_the_number_of_a_process_that_ended() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let process = sys::pidfd_open(child.id()).unwrap();
-        by_number(child.id(), process.as_fd()).unwrap();
-        drop(child.stdin.take());
-        child.wait().unwrap();
-        // This process's number stands for one that was given away again.
-        let reused = by_number(std::process::id(), process.as_fd());
-        assert!(matches!(reused, Err(OpenError::Ended { .. })));
-    }
 
     #[test]
     fn the_current_namespace_needs_no_rights() {

@@ -2,7 +2,10 @@
 #![expect(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod alone;
+mod names;
 mod sockets;
+mod sources;
+mod stress;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -13,8 +16,6 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Barrier;
-use std::thread;
 
 use inpod_netns::{Home, Namespace, NamespaceId, OpenError, SocketOptions};
 use testkit::kernel::{Outcome, run, test};
@@ -50,12 +51,14 @@ fn main() -> ExitCode {
         test("a_received_namespace_is_taken", a_received_namespace_is_taken),
         test("the_namespace_of_a_child", the_namespace_of_a_child),
         test("the_namespace_of_no_process", the_namespace_of_no_process),
-        test("threads_that_panic_inside_come_back", threads_that_panic_inside_come_back),
         test("no_descriptor_is_inherited", no_descriptor_is_inherited).serial(),
         test("nothing_is_left_open", nothing_is_left_open).serial(),
     ];
     cases.extend(alone::cases());
+    cases.extend(names::cases());
     cases.extend(sockets::cases());
+    cases.extend(sources::cases());
+    cases.extend(stress::cases());
     run(cases)
 }
 
@@ -279,41 +282,6 @@ fn the_namespace_of_no_process() -> Outcome {
     let error = Namespace::of_process(u32::MAX).err().ok_or("found")?;
     assert_eq!(error.to_string(), "cannot open the network namespace of process 4294967295");
     Ok(())
-}
-
-fn threads_that_panic_inside_come_back() -> Outcome {
-    const THREADS: usize = 8;
-    const ENTRIES: usize = 2_000;
-    let namespaces = [Namespace::create()?, Namespace::create()?, Namespace::create()?];
-    let before = here()?;
-    let start = Barrier::new(THREADS);
-    thread::scope(|scope| {
-        let hammers: Vec<_> = (0..THREADS)
-            .map(|hammer| {
-                let (namespaces, start, before) = (&namespaces, &start, &before);
-                scope.spawn(move || {
-                    start.wait();
-                    for entry in 0..ENTRIES {
-                        let namespace = &namespaces[(hammer + entry) % namespaces.len()];
-                        let ended = catch_unwind(AssertUnwindSafe(|| {
-                            namespace.run(|| {
-                                assert_eq!(here().unwrap(), link_of(namespace.id()));
-                                if entry % 3 == 0 {
-                                    panic_any(OnPurpose);
-                                }
-                            })
-                        }));
-                        assert_eq!(ended.is_err(), entry % 3 == 0);
-                        assert_eq!(&here().unwrap(), before);
-                    }
-                })
-            })
-            .collect();
-        for hammer in hammers {
-            hammer.join().map_err(|_| "a thread ended in the wrong place")?;
-        }
-        Ok(())
-    })
 }
 
 fn no_descriptor_is_inherited() -> Outcome {
