@@ -12,7 +12,8 @@ use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::Pod;
 
 use crate::mesh::{
-    APPLICATION, Agent, Following, LIMIT, Mesh, Result, connect, is_cut, listening, pair, read_to_end,
+    APPLICATION, Agent, Following, LIMIT, LISTENERS, Mesh, Result, connect, is_cut, listening, pair,
+    read_to_end,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -43,18 +44,19 @@ fn followed<const N: usize>(names: [&str; N]) -> Result<(Mesh, Agent, Following,
     Ok((mesh, agent, following, pods))
 }
 
-/// Waits until as many sockets listen on each of the proxy's ports.
-fn wait_for_listeners(pod: &Pod, wanted: usize) -> Outcome {
+/// Waits until the pod has the listeners of so many proxies.
+fn wait_for_listeners(pod: &Pod, proxies: usize) -> Outcome {
+    let wanted = LISTENERS.map(|(_, each)| proxies * each);
     let end = Instant::now() + LIMIT;
     loop {
-        let found = [15001, 15006, 15008].map(|port| listening(pod, port));
+        let found = LISTENERS.map(|(port, _)| listening(pod, port));
         let [outbound, plaintext, hbone] = found;
         let found = [outbound?, plaintext?, hbone?];
-        if found == [wanted; 3] {
+        if found == wanted {
             return Ok(());
         }
         if Instant::now() > end {
-            return Err(format!("{} has {found:?} listeners, not {wanted} each", pod.name()).into());
+            return Err(format!("{} has {found:?} listeners, not {wanted:?}", pod.name()).into());
         }
         // Nothing tells when a listener of another thread is closed.
         sleep(Duration::from_millis(5));
@@ -150,7 +152,7 @@ fn a_port_in_use_is_named_and_tried_again() -> Outcome {
     for port in [15001, 15008] {
         assert_eq!(listening(&pod, port)?, 0, "all three or none");
     }
-    assert_eq!(listening(&client, 15006)?, 1);
+    wait_for_listeners(&client, 1)?;
     drop(taken);
     following.wait_for(|status| status.pending == 0 && status.serving == 2)?;
     wait_for_listeners(&pod, 1)

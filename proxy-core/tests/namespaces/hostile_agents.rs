@@ -18,7 +18,9 @@ use tokio::time::timeout;
 use tokio_seqpacket::ancillary::AncillaryMessageWriter;
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
-use crate::mesh::{APPLICATION, Following, LIMIT, Mesh, Result, listening, pair, pod_name, runtime};
+use crate::mesh::{
+    APPLICATION, Following, LIMIT, LISTENERS, Mesh, Result, listening, pair, pod_name, runtime,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -149,7 +151,7 @@ impl Scene {
         }
     }
 
-    /// The live connection still is, and each port is listened on once.
+    /// The live connection still is, and each port is listened on by one proxy.
     fn pods_are_served(&mut self) -> Outcome {
         let (near, far) = self.live.as_mut().ok_or("no live connection")?;
         near.write_all(b"still there?")?;
@@ -157,8 +159,8 @@ impl Scene {
         far.read_exact(&mut heard)?;
         assert_eq!(&heard, b"still there?");
         for pod in &self.pods {
-            for port in [15001, 15006, 15008] {
-                assert_eq!(listening(pod, port)?, 1, "{} {port}", pod.name());
+            for (port, sockets) in LISTENERS {
+                assert_eq!(listening(pod, port)?, sockets, "{} {port}", pod.name());
             }
         }
         Ok(())

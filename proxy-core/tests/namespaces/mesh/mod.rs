@@ -117,9 +117,15 @@ impl Mesh {
     }
 }
 
+/// How many workers a proxy has here.
+const WORKERS: usize = 2;
+
+/// The proxy's ports in a pod, and how many sockets listen on each: captured connections are accepted by every worker.
+pub(crate) const LISTENERS: [(u16, usize); 3] = [(15001, WORKERS), (15006, WORKERS), (15008, 1)];
+
 /// Workers of its own, as another process has them.
 pub(crate) fn workers() -> Result<Arc<Workers>> {
-    Ok(Arc::new(Workers::start(NonZeroUsize::MIN.saturating_add(1))?))
+    Ok(Arc::new(Workers::start(NonZeroUsize::try_from(WORKERS)?)?))
 }
 
 /// A runtime for a test's own asynchronous steps.
