@@ -10,8 +10,10 @@ use std::process::ExitCode;
 
 #[path = "../cases/mod.rs"]
 mod cases;
+mod escapes;
 mod packets;
 mod rules;
+mod scene;
 mod text;
 
 fn main() -> ExitCode {
@@ -19,6 +21,6 @@ fn main() -> ExitCode {
         rules::apply_without_rights();
         return ExitCode::SUCCESS;
     }
-    let cases = [rules::tests(), text::tests(), packets::tests()];
+    let cases = [rules::tests(), text::tests(), packets::tests(), escapes::tests()];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

@@ -1,21 +1,17 @@
 //! What really happens to packets: plain sockets in pods on a bridge, one of them captured.
-//!
-//! ```text
-//!   app: captured, the proxy's listeners in it  --eth0--  br0  --eth0--  peer: not captured
-//! ```
 
-use std::error::Error;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
-use std::time::Duration;
 
 use inpod_redirect::{
     DnsCapture, Families, Family, Inbound, Intent, InterfaceName, Plan, Port, ProbeAddresses, apply,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::{Case, Outcome, test};
-use testkit::lab::{INTERFACE, Lab, Pod};
+use testkit::lab::INTERFACE;
+
+use crate::scene::*;
 
 /// Its name, what is captured, and what happens then.
 type Test = (&'static str, fn() -> Intent, fn(Scene) -> Outcome);
@@ -66,139 +62,6 @@ fn with_dns() -> Intent {
 
 fn virtual_interface() -> Intent {
     Intent::ambient().with_virtual_interfaces(vec![InterfaceName::new(INTERFACE).unwrap()]).unwrap()
-}
-
-/// The proxy's ports and mark, as numbers: what a proxy would be configured with.
-const OUTBOUND: u16 = 15001;
-const PLAINTEXT: u16 = 15006;
-const HBONE: u16 = 15008;
-const MARK: u32 = 0x539;
-/// Where nobody listens unless a test does.
-const SOME: u16 = 8080;
-/// Longer than anything here takes. It ends a test that has failed, and no test waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-struct Scene {
-    lab: Lab,
-    app: Pod,
-    peer: Pod,
-    family: Family,
-    plan: Plan,
-    outbound: TcpListener,
-    plaintext: TcpListener,
-}
-
-impl Scene {
-    fn new(intent: Intent, family: Family) -> Result<Self, Box<dyn Error>> {
-        let lab = Lab::new()?;
-        let (app, peer) = (lab.pod("app")?, lab.pod("peer")?);
-        for from in [&app, &peer] {
-            settle(from, &app, family)?;
-        }
-        let plan = Plan::new(&intent);
-        let outbound = listen(&app, wildcard(family), OUTBOUND)?;
-        let plaintext = listen(&app, wildcard(family), PLAINTEXT)?;
-        app.run(|| apply(&plan))??;
-        Ok(Self { lab, app, peer, family, plan, outbound, plaintext })
-    }
-
-    fn app_ip(&self) -> IpAddr {
-        ip(&self.app, self.family)
-    }
-
-    fn peer_ip(&self) -> IpAddr {
-        ip(&self.peer, self.family)
-    }
-
-    /// Nothing has come to the proxy. Connections are established before their clients know it, so what has not
-    /// come by now will not.
-    fn assert_proxy_idle(&self) -> Outcome {
-        for listener in [&self.outbound, &self.plaintext] {
-            listener.set_nonblocking(true)?;
-            match listener.accept() {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                other => panic!("the proxy has {other:?}"),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Packets pass from the one pod to the other. The kernel puts a new cable to use, and routes a new IPv6 address to
-/// its owner, a little after it has said that it did.
-fn settle(from: &Pod, to: &Pod, family: Family) -> Outcome {
-    let server = udp(to, ip(to, family), 0)?;
-    let client = udp(from, wildcard(family), 0)?;
-    ask(&client, server.local_addr()?, &server).map(drop)
-}
-
-fn ip(pod: &Pod, family: Family) -> IpAddr {
-    match family {
-        Family::V4 => pod.v4().into(),
-        Family::V6 => pod.v6().into(),
-    }
-}
-
-fn wildcard(family: Family) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
-fn listen(pod: &Pod, ip: IpAddr, port: u16) -> Result<TcpListener, Box<dyn Error>> {
-    let listener = pod.run(|| TcpListener::bind((ip, port)))??;
-    SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
-    Ok(listener)
-}
-
-/// A connection made in a pod, by a socket that is made ready first.
-fn connect(
-    pod: &Pod,
-    to: SocketAddr,
-    ready: impl FnOnce(&Socket) -> std::io::Result<()>,
-) -> Result<TcpStream, Box<dyn Error>> {
-    let socket = pod.run(|| Socket::new(Domain::for_address(to), Type::STREAM, None))??;
-    ready(&socket)?;
-    socket.connect_timeout(&to.into(), PATIENCE)?;
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream)
-}
-
-fn unmarked(_: &Socket) -> std::io::Result<()> {
-    Ok(())
-}
-
-fn marked(socket: &Socket) -> std::io::Result<()> {
-    socket.set_mark(MARK)
-}
-
-fn accept(listener: &TcpListener) -> Result<TcpStream, Box<dyn Error>> {
-    let (stream, _) = listener.accept()?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream)
-}
-
-fn original_destination(stream: &TcpStream) -> Result<SocketAddr, Box<dyn Error>> {
-    let socket = SockRef::from(stream);
-    let address = match stream.local_addr()? {
-        SocketAddr::V4(_) => socket.original_dst_v4()?,
-        SocketAddr::V6(_) => socket.original_dst_v6()?,
-    };
-    address.as_socket().ok_or_else(|| "not an IP address".into())
-}
-
-/// Bytes go both ways.
-fn talk(mut one: &TcpStream, mut other: &TcpStream) -> Outcome {
-    let mut heard = [0; 4];
-    one.write_all(b"ping")?;
-    other.read_exact(&mut heard)?;
-    assert_eq!(&heard, b"ping");
-    other.write_all(b"pong")?;
-    one.read_exact(&mut heard)?;
-    assert_eq!(&heard, b"pong");
-    Ok(())
 }
 
 fn outbound(scene: Scene) -> Outcome {
@@ -257,18 +120,7 @@ fn itself(scene: Scene) -> Outcome {
 }
 
 fn reply(scene: Scene) -> Outcome {
-    let server = listen(&scene.app, scene.app_ip(), SOME)?;
-    let as_peer = SocketAddr::new(scene.peer_ip(), 0);
-    let ready = |socket: &Socket| {
-        marked(socket)?;
-        match as_peer {
-            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
-            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
-        }
-        socket.bind(&as_peer.into())
-    };
-    let delivered = connect(&scene.app, server.local_addr()?, ready)?;
-    let served = accept(&server)?;
+    let (delivered, served) = deliver(&scene)?;
     assert_eq!(served.peer_addr()?.ip(), scene.peer_ip(), "the application sees the client");
     talk(&delivered, &served)?;
     scene.assert_proxy_idle()
@@ -340,41 +192,6 @@ fn probe(family: Family) -> Outcome {
     assert_eq!(served.peer_addr()?.ip(), probe);
     talk(&socket.into(), &served)?;
     scene.assert_proxy_idle()
-}
-
-fn udp(pod: &Pod, ip: IpAddr, port: u16) -> Result<UdpSocket, Box<dyn Error>> {
-    let socket = pod.run(|| UdpSocket::bind((ip, port)))??;
-    socket.set_read_timeout(Some(PATIENCE / 20))?;
-    Ok(socket)
-}
-
-/// A question and its answer, which comes from where the question was sent. UDP may lose either: then the question
-/// is asked again.
-fn ask(client: &UdpSocket, to: SocketAddr, server: &UdpSocket) -> Result<SocketAddr, Box<dyn Error>> {
-    const ATTEMPTS: usize = 20;
-    for _ in 0..ATTEMPTS {
-        client.send_to(b"who?", to)?;
-        let Some((question, asker)) = hear(server)? else { continue };
-        assert_eq!(question, b"who?");
-        server.send_to(b"me", asker)?;
-        let Some((answer, from)) = hear(client)? else { continue };
-        assert_eq!(answer, b"me");
-        assert_eq!(from, to, "a resolver drops an answer from elsewhere");
-        return Ok(asker);
-    }
-    Err("neither question nor answer".into())
-}
-
-fn hear(socket: &UdpSocket) -> std::io::Result<Option<(Vec<u8>, SocketAddr)>> {
-    let mut heard = vec![0; 8];
-    match socket.recv_from(&mut heard) {
-        Ok((length, from)) => {
-            heard.truncate(length);
-            Ok(Some((heard, from)))
-        }
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 fn dns_udp(scene: Scene) -> Outcome {
