@@ -77,8 +77,9 @@ fn forget(pod: &Pod) -> Outcome {
 }
 
 fn run(pod: &Pod, line: &str) -> Outcome {
-    let words: Vec<&str> = line.split(' ').collect();
-    let output = pod.run(|| Command::new(words[0]).args(&words[1..]).output())??;
+    let mut words = line.split(' ');
+    let program = words.next().ok_or("no program")?;
+    let output = pod.run(|| Command::new(program).args(words).output())??;
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
 }
 

@@ -11,7 +11,10 @@ use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::INTERFACE;
 
-use crate::scene::*;
+use crate::scene::{
+    HBONE, MARK, OUTBOUND, PATIENCE, SOME, Scene, accept, ask, connect, deliver, listen, marked,
+    original_destination, talk, udp, unmarked, wildcard,
+};
 
 /// Its name, what is captured, and what happens then.
 type Test = (&'static str, fn() -> Intent, fn(Scene) -> Outcome);
