@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::exception::Exception;
 use crate::family::Family;
 use crate::interface::InterfaceName;
 use crate::mark::Marks;
@@ -12,6 +13,9 @@ use crate::routing::ReplyRouting;
 /// The most virtual interfaces that one pod may have captured: far above any real pod, and few enough that the
 /// rules stay one small transaction, since the list often comes from an annotation on the pod.
 const MAX_VIRTUAL_INTERFACES: usize = 64;
+
+/// The most exceptions that one pod may have: as many, and for the same reasons.
+const MAX_EXCEPTIONS: usize = 64;
 
 /// Which traffic of a pod to capture, and where to send it. Always valid: an intent that cannot work, or that
 /// would let the proxy capture itself, cannot be built.
@@ -26,6 +30,7 @@ pub struct Intent {
     marks: Marks,
     reply_routing: ReplyRouting,
     guard: Guard,
+    exceptions: Vec<Exception>,
 }
 
 /// Whether what would escape capture is refused.
@@ -163,6 +168,17 @@ pub enum IntentError {
     /// come in by it, would be captured as the application's.
     #[error("the loopback interface cannot be captured as a virtual one")]
     LoopbackIsVirtual,
+    /// The loopback interface is excepted: redirected connections go by it, so that answers to them would count as excepted.
+    #[error("the loopback interface cannot be excepted: captured connections go by it")]
+    LoopbackIsExcepted,
+    /// More exceptions are named than one pod may have.
+    #[error("at most {limit} exceptions can be made, not {actual}")]
+    TooManyExceptions {
+        /// The most that are taken.
+        limit: usize,
+        /// How many were named.
+        actual: usize,
+    },
     /// More virtual interfaces are named than one pod may have.
     #[error("at most {limit} virtual interfaces can be captured, not {actual}")]
     TooManyInterfaces {
@@ -213,6 +229,7 @@ impl Intent {
             marks: Marks::ISTIO,
             reply_routing: ReplyRouting::ISTIO,
             guard: Guard::On,
+            exceptions: Vec::new(),
         }
     }
 
@@ -289,6 +306,31 @@ impl Intent {
     #[must_use]
     pub fn with_guard(self, guard: Guard) -> Self {
         Self { guard, ..self }
+    }
+
+    /// With these exceptions from capture. One given twice counts once.
+    ///
+    /// # Errors
+    /// When one of them is the loopback interface, or when there are too many.
+    pub fn with_exceptions(self, exceptions: Vec<Exception>) -> Result<Self, IntentError> {
+        if exceptions.len() > MAX_EXCEPTIONS {
+            return Err(IntentError::TooManyExceptions { limit: MAX_EXCEPTIONS, actual: exceptions.len() });
+        }
+        let mut once: Vec<Exception> = Vec::new();
+        for exception in exceptions {
+            if exception == Exception::ByInterface(InterfaceName::loopback()) {
+                return Err(IntentError::LoopbackIsExcepted);
+            }
+            if !once.contains(&exception) {
+                once.push(exception);
+            }
+        }
+        Ok(Self { exceptions: once, ..self })
+    }
+
+    /// What is left alone, each once.
+    pub fn exceptions(&self) -> &[Exception] {
+        &self.exceptions
     }
 
     /// Whether what would escape capture is refused.
@@ -397,6 +439,18 @@ mod tests {
         assert_eq!(
             Intent::ambient().with_virtual_interfaces(names(&["a"; 65])),
             Err(IntentError::TooManyInterfaces { limit: 64, actual: 65 })
+        );
+    }
+
+    #[test]
+    fn exceptions_count_once_are_bounded_and_never_lo() {
+        let by = |name| Exception::ByInterface(InterfaceName::new(name).unwrap());
+        let twice = Intent::ambient().with_exceptions(vec![by("eth1"), by("eth2"), by("eth1")]).unwrap();
+        assert_eq!(twice.exceptions(), [by("eth1"), by("eth2")]);
+        assert_eq!(Intent::ambient().with_exceptions(vec![by("lo")]), Err(IntentError::LoopbackIsExcepted));
+        assert_eq!(
+            Intent::ambient().with_exceptions(vec![by("eth1"); 65]),
+            Err(IntentError::TooManyExceptions { limit: 64, actual: 65 })
         );
     }
 

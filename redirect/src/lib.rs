@@ -34,6 +34,7 @@ mod apply;
 mod chain;
 mod compare;
 mod error;
+mod exception;
 mod family;
 mod found;
 mod intent;
@@ -56,6 +57,7 @@ pub use apply::{Applied, apply, remove, verify};
 pub use chain::{Attachment, Chain, ChainKind, Hook, Policy};
 pub use compare::{Difference, Verdict};
 pub use error::{ApplyError, KernelError, RemoveError, VerifyError};
+pub use exception::Exception;
 pub use family::Family;
 pub use found::Ipv6;
 pub use intent::{

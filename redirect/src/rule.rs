@@ -172,6 +172,24 @@ impl<T> Test<T> {
             Self::Is(value) | Self::IsNot(value) => value,
         }
     }
+
+    /// The same test of another value.
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Test<U> {
+        match self {
+            Self::Is(value) => Test::Is(change(value)),
+            Self::IsNot(value) => Test::IsNot(change(value)),
+        }
+    }
+}
+
+impl<T: Copy> Test<T> {
+    /// The same test of another value, if there is one.
+    pub(crate) fn try_map<U>(&self, change: impl FnOnce(T) -> Option<U>) -> Option<Test<U>> {
+        match self {
+            Self::Is(value) => change(*value).map(Test::Is),
+            Self::IsNot(value) => change(*value).map(Test::IsNot),
+        }
+    }
 }
 
 impl fmt::Display for Rule {

@@ -33,14 +33,17 @@ pub(super) fn rule(steps: &[Step], why: impl Into<Cow<'static, str>>) -> Option<
                 test @ (Step::Equal(_) | Step::NotEqual(_)),
                 after @ ..,
             ] if xor.iter().all(|byte| *byte == 0) => (Some(masked(*field, and, test)?), after),
-            [Step::Load(field), Step::ToNetworkOrder, test, after @ ..] => {
-                (Some(owner(*field, test)?), after)
+            [Step::Load(field), Step::ToNetworkOrder, after @ ..] => {
+                let (range, after) = range(after)?;
+                (Some(owners(*field, &range)?), after)
             }
-            [
-                Step::Load(field),
-                test @ (Step::Equal(_) | Step::NotEqual(_) | Step::Range { .. }),
-                after @ ..,
-            ] => (Some(condition(*field, test)?), after),
+            [Step::Load(field), test @ (Step::Equal(_) | Step::NotEqual(_)), after @ ..] => {
+                (Some(condition(*field, test)?), after)
+            }
+            [Step::Load(field), after @ ..] if matches!(*field, SOURCE_PORT | DESTINATION_PORT) => {
+                let (range, after) = range(after)?;
+                (Some(ports(*field, &range)?), after)
+            }
             _ => return Some(Rule::exactly(matches, action(rest)?, why)),
         };
         matches.extend(condition);
@@ -63,11 +66,13 @@ fn condition(field: Field, test: &Step) -> Option<Match> {
         Field::OutgoingInterface => compared(test, name).map(Match::Outgoing),
         Field::PacketMark | Field::ConnectionMark | Field::SocketMark => mark(field, u32::MAX, test),
         Field::Direction => (*test == Step::Equal(vec![REPLY])).then_some(Match::Reply),
-        SOURCE_PORT => ports(test).map(Match::SourcePort),
-        DESTINATION_PORT => ports(test).map(Match::DestinationPort),
-        field if is_one_of(source, field) => compared(test, single).map(Match::Source),
-        field if is_one_of(destination, field) => compared(test, single).map(Match::Destination),
-        Field::User | Field::Group | Field::Payload { .. } => None,
+        SOURCE_PORT => compared(test, port).map(|test| Match::SourcePort(test.map(PortRange::single))),
+        DESTINATION_PORT => {
+            compared(test, port).map(|test| Match::DestinationPort(test.map(PortRange::single)))
+        }
+        Field::User => compared(test, id).map(Match::User),
+        Field::Group => compared(test, id).map(Match::Group),
+        Field::Payload { .. } => prefixed(field, test),
     }
 }
 
@@ -103,9 +108,51 @@ fn mark(field: Field, mask: u32, test: &Step) -> Option<Match> {
     }
 }
 
-fn owner(field: Field, test: &Step) -> Option<Match> {
+/// The condition of an address of which only the first whole bytes are compared, or all.
+fn prefixed(field: Field, test: &Step) -> Option<Match> {
+    let Field::Payload { base, offset, length } = field else { return None };
+    for family in [Family::V4, Family::V6] {
+        let network = |bytes: &[u8]| network(family, bytes);
+        for (place, condition) in [
+            (source(family), Match::Source as fn(Test<Network>) -> Match),
+            (destination(family), Match::Destination),
+        ] {
+            let Field::Payload { base: its_base, offset: its_offset, length: whole } = place else {
+                continue;
+            };
+            if (base, offset) == (its_base, its_offset) && length <= whole {
+                return compared(test, network).map(condition);
+            }
+        }
+    }
+    None
+}
+
+/// The network whose prefix is these bytes.
+fn network(family: Family, prefix: &[u8]) -> Option<Network> {
+    let mut bytes = prefix.to_vec();
+    bytes.resize(usize::from(family.address_bits() / 8), 0);
+    let bits = u8::try_from(prefix.len() * 8).ok().filter(|bits| *bits > 0)?;
+    Network::new(address(&bytes)?, bits).ok()
+}
+
+/// The first and the last of a range, as bytes.
+type Ends<'bytes> = (&'bytes [u8], &'bytes [u8]);
+
+/// A range of values, wanted or excepted, and what comes after it. A range of one is written otherwise.
+fn range(steps: &[Step]) -> Option<(Test<Ends<'_>>, &[Step])> {
+    let (range, after) = match steps {
+        [Step::AtLeast(first), Step::AtMost(last), after @ ..] => (Test::Is((&first[..], &last[..])), after),
+        [Step::Outside { first, last }, after @ ..] => (Test::IsNot((&first[..], &last[..])), after),
+        _ => return None,
+    };
+    let (first, last) = range.value();
+    (first != last).then_some((range, after))
+}
+
+fn owners(field: Field, range: &Test<Ends<'_>>) -> Option<Match> {
     let id = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_be_bytes);
-    let test = ranged(test, |first, last| IdRange::new(id(first)?, id(last)?).ok())?;
+    let test = range.try_map(|(first, last)| IdRange::new(id(first)?, id(last)?).ok())?;
     match field {
         Field::User => Some(Match::User(test)),
         Field::Group => Some(Match::Group(test)),
@@ -113,21 +160,18 @@ fn owner(field: Field, test: &Step) -> Option<Match> {
     }
 }
 
-fn ports(test: &Step) -> Option<Test<PortRange>> {
-    ranged(test, |first, last| PortRange::new(port(first)?, port(last)?).ok())
-}
-
-/// A test against one value or against a range of them.
-fn ranged<T>(test: &Step, parse: impl Fn(&[u8], &[u8]) -> Option<T>) -> Option<Test<T>> {
-    match test {
-        Step::Equal(bytes) => parse(bytes, bytes).map(Test::Is),
-        Step::NotEqual(bytes) => parse(bytes, bytes).map(Test::IsNot),
-        // A range of one is written otherwise.
-        Step::Range { first, last, .. } if first == last => None,
-        Step::Range { within: true, first, last } => parse(first, last).map(Test::Is),
-        Step::Range { within: false, first, last } => parse(first, last).map(Test::IsNot),
+fn ports(field: Field, range: &Test<Ends<'_>>) -> Option<Match> {
+    let test = range.try_map(|(first, last)| PortRange::new(port(first)?, port(last)?).ok())?;
+    match field {
+        SOURCE_PORT => Some(Match::SourcePort(test)),
+        DESTINATION_PORT => Some(Match::DestinationPort(test)),
         _ => None,
     }
+}
+
+fn id(bytes: &[u8]) -> Option<IdRange> {
+    let id = native(bytes)?;
+    IdRange::new(id, id).ok()
 }
 
 /// The action of what follows the conditions. A counter may stand before it, nothing may follow it.
@@ -188,17 +232,13 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(|octets| Ipv6Addr::from(octets).into())
 }
 
-fn single(bytes: &[u8]) -> Option<Network> {
-    address(bytes).map(Network::single)
-}
-
 /// The length of the prefix that a mask keeps; none if it keeps other bits as well.
 fn prefix(mask: &[u8]) -> Option<u8> {
     let ones: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
     let prefix = u8::try_from(ones).ok()?;
-    // The mask itself is an address: the first of the network of which it is the mask. All bits are compared without one.
+    // The mask itself is an address: the first of the network of which it is the mask. Whole bytes are compared without one.
     let network = Network::new(address(mask)?, prefix).ok()?;
-    (!network.is_single() && network.mask() == mask).then_some(prefix)
+    ((prefix == 0 || prefix % 8 != 0) && network.mask() == mask).then_some(prefix)
 }
 
 fn port(bytes: &[u8]) -> Option<Port> {

@@ -35,8 +35,8 @@ fn condition_steps(condition: &Match) -> Vec<Step> {
         }
         Match::Source(test) => network(source(test.value().family()), test),
         Match::Destination(test) => network(destination(test.value().family()), test),
-        Match::SourcePort(test) => vec![Step::Load(SOURCE_PORT), ports(test)],
-        Match::DestinationPort(test) => vec![Step::Load(DESTINATION_PORT), ports(test)],
+        Match::SourcePort(test) => ports(SOURCE_PORT, test),
+        Match::DestinationPort(test) => ports(DESTINATION_PORT, test),
         Match::PacketMark(test) => masked(Field::PacketMark, test),
         Match::ConnectionMark(test) => masked(Field::ConnectionMark, test),
         Match::Reply => vec![Step::Load(Field::Direction), Step::Equal(vec![REPLY])],
@@ -54,27 +54,41 @@ fn compare<T>(test: &Test<T>, bytes: impl Fn(&T) -> Vec<u8>) -> Step {
     }
 }
 
-fn network(field: Field, test: &Test<Network>) -> Vec<Step> {
-    let first = compare(test, |network| address_bytes(&network.address()));
-    if test.value().is_single() {
-        return vec![Step::Load(field), first];
+/// A prefix of whole bytes is compared as such, another one under its mask.
+fn network(whole: Field, test: &Test<Network>) -> Vec<Step> {
+    let prefix = test.value().prefix();
+    let bytes = |network: &Network| address_bytes(&network.address());
+    match (whole, prefix % 8) {
+        (Field::Payload { base, offset, .. }, 0) if prefix > 0 => {
+            let length = usize::from(prefix / 8);
+            let cut = |network: &Network| bytes(network).into_iter().take(length).collect();
+            let field = Field::Payload { base, offset, length: u32::from(prefix / 8) };
+            vec![Step::Load(field), compare(test, cut)]
+        }
+        _ => {
+            let and = test.value().mask();
+            let xor = vec![0; and.len()];
+            vec![Step::Load(whole), Step::Bitwise { and, xor }, compare(test, bytes)]
+        }
     }
-    let and = test.value().mask();
-    let xor = vec![0; and.len()];
-    vec![Step::Load(field), Step::Bitwise { and, xor }, first]
 }
 
-fn ports(test: &Test<PortRange>) -> Step {
-    let range = test.value();
-    between(test, port_bytes(&range.first()), port_bytes(&range.last()))
-}
-
-/// One value is compared, several are a range.
-fn between<T>(test: &Test<T>, first: Vec<u8>, last: Vec<u8>) -> Step {
+fn ports(field: Field, test: &Test<PortRange>) -> Vec<Step> {
+    let (first, last) = (test.value().first(), test.value().last());
+    let mut steps = vec![Step::Load(field)];
     if first == last {
-        return compare(test, |_| first.clone());
+        steps.push(compare(test, |_| port_bytes(&first)));
+    } else {
+        steps.extend(between(test, port_bytes(&first), port_bytes(&last)));
     }
-    Step::Range { within: matches!(test, Test::Is(_)), first, last }
+    steps
+}
+
+fn between<T>(test: &Test<T>, first: Vec<u8>, last: Vec<u8>) -> Vec<Step> {
+    match test {
+        Test::Is(_) => vec![Step::AtLeast(first), Step::AtMost(last)],
+        Test::IsNot(_) => vec![Step::Outside { first, last }],
+    }
 }
 
 fn tcp_flags(flags: TcpFlags) -> Vec<Step> {
@@ -83,9 +97,13 @@ fn tcp_flags(flags: TcpFlags) -> Vec<Step> {
 }
 
 fn owner(field: Field, test: &Test<IdRange>) -> Vec<Step> {
-    let bytes = |id: u32| id.to_be_bytes().to_vec();
-    let test = between(test, bytes(test.value().first()), bytes(test.value().last()));
-    vec![Step::Load(field), Step::ToNetworkOrder, test]
+    let (first, last) = (test.value().first(), test.value().last());
+    if first == last {
+        return vec![Step::Load(field), compare(test, |_| first.to_ne_bytes().into())];
+    }
+    let mut steps = vec![Step::Load(field), Step::ToNetworkOrder];
+    steps.extend(between(test, first.to_be_bytes().into(), last.to_be_bytes().into()));
+    steps
 }
 
 fn masked(field: Field, test: &Test<Mark>) -> Vec<Step> {

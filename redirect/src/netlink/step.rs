@@ -31,10 +31,12 @@ pub(super) enum Step {
     },
     /// The register, 32 bits in the host's order, is turned to the network's, in which ranges are compared.
     ToNetworkOrder,
-    /// The rule goes on only if the register is none of these values, or one of them.
-    Range {
-        /// Which of both.
-        within: bool,
+    /// The rule goes on only if the register is this or more, byte by byte.
+    AtLeast(Vec<u8>),
+    /// The rule goes on only if the register is this or less.
+    AtMost(Vec<u8>),
+    /// The rule goes on only if the register is none of these values.
+    Outside {
         /// The first of them.
         first: Vec<u8>,
         /// The last of them.
@@ -159,7 +161,6 @@ const NFTA_RANGE_SREG: u16 = 1;
 const NFTA_RANGE_OP: u16 = 2;
 const NFTA_RANGE_FROM_DATA: u16 = 3;
 const NFTA_RANGE_TO_DATA: u16 = 4;
-const NFT_RANGE_EQ: u32 = 0;
 const NFT_RANGE_NEQ: u32 = 1;
 /// The one attribute inside a value.
 const NFTA_DATA_VALUE: u16 = 1;
@@ -175,7 +176,9 @@ impl From<&Step> for Expression {
             Step::Immediate(bytes) => immediate(REGISTER, DataAttribute::Value(bytes.clone())),
             Step::Bitwise { and, xor } => bitwise(and, xor),
             Step::ToNetworkOrder => other(BYTEORDER, &TO_NETWORK_ORDER),
-            Step::Range { within, first, last } => range(*within, first, last),
+            Step::AtLeast(bytes) => compare(Operator::GreatherThanEqual, bytes),
+            Step::AtMost(bytes) => compare(Operator::LessThanEqual, bytes),
+            Step::Outside { first, last } => outside(first, last),
             Step::Equal(bytes) => compare(Operator::Equal, bytes),
             Step::NotEqual(bytes) => compare(Operator::NotEqual, bytes),
             Step::Store(slot) => store(*slot),
@@ -263,8 +266,7 @@ const TO_NETWORK_ORDER: [(u16, u32); 5] = [
     (NFTA_BYTEORDER_SIZE, NUMBER_LEN),
 ];
 
-fn range(within: bool, first: &[u8], last: &[u8]) -> Expression {
-    let operator = if within { NFT_RANGE_EQ } else { NFT_RANGE_NEQ };
+fn outside(first: &[u8], last: &[u8]) -> Expression {
     let number = |kind, value: u32| DefaultNla::new(kind, value.to_be_bytes().into());
     let value = |kind, bytes: &[u8]| {
         let inner = DefaultNla::new(NFTA_DATA_VALUE, bytes.into());
@@ -274,7 +276,7 @@ fn range(within: bool, first: &[u8], last: &[u8]) -> Expression {
     };
     let attributes = vec![
         number(NFTA_RANGE_SREG, u32::from(REGISTER)),
-        number(NFTA_RANGE_OP, operator),
+        number(NFTA_RANGE_OP, NFT_RANGE_NEQ),
         value(NFTA_RANGE_FROM_DATA, first),
         value(NFTA_RANGE_TO_DATA, last),
     ];
@@ -384,6 +386,8 @@ impl Step {
         match operator? {
             Operator::Equal => Some(Self::Equal(data?)),
             Operator::NotEqual => Some(Self::NotEqual(data?)),
+            Operator::GreatherThanEqual => Some(Self::AtLeast(data?)),
+            Operator::LessThanEqual => Some(Self::AtMost(data?)),
             _ => None,
         }
     }
@@ -437,23 +441,19 @@ impl Step {
     }
 
     fn of_range(data: &[u8]) -> Option<Self> {
-        let (mut within, mut first, mut last) = (None, None, None);
+        let (mut first, mut last) = (None, None);
         for attribute in attributes(data) {
             let attribute = attribute.ok()?;
             let bytes = inside(&attribute);
             match attribute.kind() {
                 NFTA_RANGE_SREG => (big_endian(bytes)? == u32::from(REGISTER)).then_some(())?,
-                NFTA_RANGE_OP => match big_endian(bytes)? {
-                    NFT_RANGE_EQ => within = Some(true),
-                    NFT_RANGE_NEQ => within = Some(false),
-                    _ => return None,
-                },
+                NFTA_RANGE_OP => (big_endian(bytes)? == NFT_RANGE_NEQ).then_some(())?,
                 NFTA_RANGE_FROM_DATA => first = Some(data_value(bytes)?),
                 NFTA_RANGE_TO_DATA => last = Some(data_value(bytes)?),
                 _ => return None,
             }
         }
-        Some(Self::Range { within: within?, first: first?, last: last? })
+        Some(Self::Outside { first: first?, last: last? })
     }
 
     fn of_redir(attributes: &[DefaultNla]) -> Option<Self> {

@@ -112,11 +112,9 @@ fn all_steps() -> impl Strategy<Value = Step> {
         bytes().prop_map(Step::Immediate),
         (bytes(), bytes()).prop_map(|(and, xor)| Step::Bitwise { and, xor }),
         Just(Step::ToNetworkOrder),
-        (any::<bool>(), bytes(), bytes()).prop_map(|(within, first, last)| Step::Range {
-            within,
-            first,
-            last
-        }),
+        bytes().prop_map(Step::AtLeast),
+        bytes().prop_map(Step::AtMost),
+        (bytes(), bytes()).prop_map(|(first, last)| Step::Outside { first, last }),
         bytes().prop_map(Step::Equal),
         bytes().prop_map(Step::NotEqual),
         slots.prop_map(Step::Store),

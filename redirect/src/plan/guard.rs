@@ -19,7 +19,7 @@ use crate::port::Port;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 
-use super::{captured_families, to_loopback};
+use super::{captured_families, exceptions, to_loopback};
 
 const STAYS: &str = "what the pod sends to itself never leaves it";
 
@@ -57,6 +57,8 @@ pub(super) fn output(intent: &Intent) -> Vec<Rule> {
             "what goes to the address of the health probes is an answer to them",
         )
     }));
+    rules.extend(exceptions::sent(intent));
+    rules.extend(exceptions::answered(intent));
     if intent.inbound() == Inbound::Bypassed {
         let why = "inbound capture is bypassed: the application answers its peers itself";
         rules.push(tcp(intent, [Match::Reply], Action::Accept, why));
@@ -106,6 +108,7 @@ pub(super) fn input(intent: &Intent) -> Vec<Rule> {
         let from_probe = Match::Source(Test::Is(intent.probe_addresses().of(family).into()));
         tcp(intent, [from_probe], Action::Accept, "health probes of the node go straight to the application")
     }));
+    rules.extend(exceptions::received(intent));
     rules.push(tcp(intent, [], Action::Reset, "it would reach the application uncaptured"));
     guarded(intent, rules)
 }
@@ -114,7 +117,15 @@ pub(super) fn input(intent: &Intent) -> Vec<Rule> {
 pub(super) fn forward(intent: &Intent) -> Vec<Rule> {
     let why = "it would pass through the pod uncaptured";
     let rules = match intent.inbound() {
-        Inbound::Captured => vec![tcp(intent, [], Action::Reset, why)],
+        Inbound::Captured => {
+            let mut rules = exceptions::received(intent);
+            if !rules.is_empty() {
+                let why = "excepted: an answer to what may pass through uncaptured";
+                rules.push(tcp(intent, [Match::Reply], Action::Accept, why));
+            }
+            rules.push(tcp(intent, [], Action::Reset, why));
+            rules
+        }
         Inbound::Bypassed => {
             let from = |name: &InterfaceName| {
                 tcp(intent, [Match::Incoming(Test::Is(name.clone()))], Action::Reset, why)

@@ -4,11 +4,12 @@ use crate::family::Family;
 use crate::intent::{Inbound, Intent};
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 
-use super::{captured_families, guard, not_from_proxy, not_to_loopback};
+use super::{captured_families, exceptions, guard, not_from_proxy, not_to_loopback};
 
-/// In order: what is late, traffic of virtual machines, probes, everything else.
+/// In order: what is late, exceptions, traffic of virtual machines, probes, everything else.
 pub(super) fn rules(intent: &Intent) -> Vec<Rule> {
     let mut rules = guard::late_for_proxy(intent);
+    rules.extend(exceptions::received(intent));
     rules.extend(virtual_machines(intent));
     match intent.inbound() {
         Inbound::Captured => {

@@ -17,6 +17,7 @@
 //! * What would escape capture is refused ([`guard`]), unless the intent has [`Guard::Off`](crate::Guard::Off).
 
 mod dns;
+mod exceptions;
 mod guard;
 mod inbound;
 mod outbound;

@@ -5,13 +5,14 @@ use crate::intent::Intent;
 use crate::interface::InterfaceName;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 
-use super::{captured_families, dns, not_from_proxy, not_to_loopback};
+use super::{captured_families, dns, exceptions, not_from_proxy, not_to_loopback};
 
-/// In order: answers to probes, DNS, replies on their way to the proxy, the pod's talk with itself, everything
+/// In order: exceptions, answers to probes, DNS, replies on their way to the proxy, the pod's talk with itself, everything
 /// else.
 pub(super) fn rules(intent: &Intent) -> Vec<Rule> {
     let families = intent.families().all();
-    let mut rules: Vec<Rule> = families.iter().map(|&family| probe(intent, family)).collect();
+    let mut rules = exceptions::sent(intent);
+    rules.extend(families.iter().map(|&family| probe(intent, family)));
     rules.extend(dns::capture(intent));
     rules.push(replies(intent));
     rules.extend(families.iter().map(|&family| own_address(family)));

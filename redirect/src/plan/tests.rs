@@ -9,8 +9,8 @@ use proptest::sample::select;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 use crate::{
-    DnsCapture, Families, Family, Guard, Inbound, Intent, InterfaceName, Mark, Marks, Plan, Port, Ports,
-    ProbeAddresses, ReplyRouting,
+    DnsCapture, Exception, Families, Family, Guard, Inbound, Intent, InterfaceName, Mark, Marks, Plan, Port,
+    Ports, ProbeAddresses, ReplyRouting,
 };
 
 /// A packet, as far as rules look at it.
@@ -58,6 +58,38 @@ impl Packet {
         intent.guard() == Guard::On && self.socket_mark.is_some_and(|bits| intent.marks().proxy().is_on(bits))
     }
 
+    /// Whether the intent leaves it alone, as something that the application sends.
+    fn is_sent_by_exception(&self, intent: &Intent) -> bool {
+        let is = |exception: &Exception| match exception {
+            Exception::ToPorts(ports) => ports.contains(self.destination_port),
+            Exception::ToNetwork(network) => network.contains(self.destination),
+            Exception::ByInterface(name) => self.outgoing.as_ref() == Some(name),
+            Exception::AtPorts(_) | Exception::FromNetwork(_) => false,
+        };
+        intent.exceptions().iter().any(is)
+    }
+
+    /// The same, as an answer to something that came for it.
+    fn is_answer_by_exception(&self, intent: &Intent) -> bool {
+        let is = |exception: &Exception| match exception {
+            Exception::AtPorts(ports) => ports.contains(self.source_port),
+            Exception::FromNetwork(network) => network.contains(self.destination),
+            _ => false,
+        };
+        self.reply && intent.exceptions().iter().any(is)
+    }
+
+    /// The same, as something that comes for it.
+    fn is_received_by_exception(&self, intent: &Intent) -> bool {
+        let is = |exception: &Exception| match exception {
+            Exception::AtPorts(ports) => ports.contains(self.destination_port),
+            Exception::FromNetwork(network) => network.contains(self.source),
+            Exception::ByInterface(name) => self.incoming.as_ref() == Some(name),
+            Exception::ToPorts(_) | Exception::ToNetwork(_) => false,
+        };
+        intent.exceptions().iter().any(is)
+    }
+
     /// What a chain of the plan does with it.
     fn walks(&self, plan: &Plan, chain: &str) -> Option<Action> {
         let rules = plan.chains().iter().filter(|found| found.name == chain).flat_map(|chain| &chain.rules);
@@ -87,6 +119,7 @@ prop_compose! {
         interfaces in vec(select(vec!["tap0", "tap1", "k6t-eth0"]), 0..4),
         v4_only: bool,
         guarded: bool,
+        exceptions in vec(exceptions(), 0..4),
         marks in select(vec![(0x539, 0xfff, 0x111, 0xfff), (1, u32::MAX, 2, u32::MAX), (1 << 31, 1 << 31, 1, 1)]),
         probe in 1_u32..,
         table in 1_u32..253,
@@ -108,9 +141,26 @@ prop_compose! {
                 Marks::new(Mark::new(proxy, mask).unwrap(), Mark::new(connection, connection_mask).unwrap()).unwrap(),
             )
             .with_probe_addresses(ProbeAddresses::new(probe, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7)).unwrap())
+            .with_exceptions(exceptions)
+            .unwrap()
             .with_guard(if guarded { Guard::On } else { Guard::Off })
             .with_reply_routing(ReplyRouting::new(table, priority).unwrap())
     }
+}
+
+fn exceptions() -> impl Strategy<Value = Exception> {
+    let ports = || select(vec!["80", "53", "79-81", "8000-9000"]).prop_map(|text| text.parse().unwrap());
+    let networks = || {
+        select(vec!["10.0.0.0/8", "10.1.2.3", "127.0.0.2", "fd77::/16"])
+            .prop_map(|text| text.parse().unwrap())
+    };
+    prop_oneof![
+        ports().prop_map(Exception::ToPorts),
+        networks().prop_map(Exception::ToNetwork),
+        ports().prop_map(Exception::AtPorts),
+        networks().prop_map(Exception::FromNetwork),
+        select(vec!["eth0", "tap1"]).prop_map(|name| Exception::ByInterface(interface(name))),
+    ]
 }
 
 /// An intent and a packet that is likely to touch what the intent names.
@@ -209,6 +259,7 @@ proptest! {
             destination == to.loopback(),
             destination == intent.probe_addresses().of(to),
             intent.marks().proxy().is_on(mark),
+            packet.is_sent_by_exception(&intent),
         ];
         if exceptions.contains(&true) {
             return Ok(());
@@ -231,7 +282,8 @@ proptest! {
         let captured = protocol == Protocol::Tcp
             && intent.families().all().contains(&from)
             && !intent.marks().proxy().is_on(mark)
-            && !packet.is_for_proxy(&intent);
+            && !packet.is_for_proxy(&intent)
+            && !packet.is_received_by_exception(&intent);
         let to_application = intent.inbound() == Inbound::Captured
             && source != intent.probe_addresses().of(from)
             && destination != from.loopback()
@@ -263,6 +315,8 @@ proptest! {
             intent.marks().connection().is_on(packet.mark),
             packet.flags == Some(TcpFlags::Resets),
             packet.reply && intent.inbound() == Inbound::Bypassed,
+            packet.is_sent_by_exception(&intent),
+            packet.is_answer_by_exception(&intent),
             packet.reply && proxy_ports(&intent).contains(&packet.source_port),
         ];
         let plan = Plan::new(&intent);
@@ -287,12 +341,20 @@ proptest! {
             packet.reply,
             packet.is_for_proxy(&intent),
             packet.source == intent.probe_addresses().of(from),
+            packet.is_received_by_exception(&intent),
         ];
         let plan = Plan::new(&intent);
         let walked = packet.walks(&plan, "guard-input");
         prop_assert_eq!(walked == Some(Action::Reset), !let_in.contains(&true), "{:?}", walked);
-        let passes = packet.protocol != Protocol::Tcp || !intent.families().all().contains(&from);
-        prop_assert_eq!(packet.walks(&plan, "guard-forward"), (!passes).then_some(Action::Reset));
+        let passes = [
+            packet.protocol != Protocol::Tcp,
+            !intent.families().all().contains(&from),
+            packet.is_received_by_exception(&intent),
+            packet.reply && !intent.exceptions().is_empty(),
+        ];
+        let refused = packet.walks(&plan, "guard-forward") == Some(Action::Reset);
+        prop_assert!(refused || passes.contains(&true));
+        prop_assert!(!refused || !passes[..3].contains(&true));
     }
 
     #[test]

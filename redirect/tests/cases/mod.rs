@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use inpod_redirect::{
-    DnsCapture, Families, Guard, Inbound, Intent, InterfaceName, Mark, Marks, Port, Ports, ProbeAddresses,
-    ReplyRouting,
+    DnsCapture, Exception, Families, Guard, Inbound, Intent, InterfaceName, Mark, Marks, Port, Ports,
+    ProbeAddresses, ReplyRouting,
 };
 
 pub(crate) fn all() -> Vec<(&'static str, Intent)> {
@@ -26,8 +26,22 @@ pub(crate) fn all() -> Vec<(&'static str, Intent)> {
                 .unwrap()
                 .with_families(Families::V4),
         ),
+        ("exceptions", ambient().with_exceptions(exceptions()).unwrap()),
+        ("exceptions_v4", ambient().with_exceptions(exceptions()).unwrap().with_families(Families::V4)),
         ("unguarded", ambient().with_guard(Guard::Off)),
         ("everything_else", everything_else()),
+    ]
+}
+
+/// One of each kind.
+fn exceptions() -> Vec<Exception> {
+    vec![
+        Exception::ToPorts("8000-8100".parse().unwrap()),
+        Exception::ToNetwork("10.0.0.0/8".parse().unwrap()),
+        Exception::ToNetwork("fd00::/8".parse().unwrap()),
+        Exception::AtPorts("9090".parse().unwrap()),
+        Exception::FromNetwork("192.0.2.0/24".parse().unwrap()),
+        Exception::ByInterface(InterfaceName::new("eth9").unwrap()),
     ]
 }
 

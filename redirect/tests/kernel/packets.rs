@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use inpod_redirect::{
-    DnsCapture, Families, Family, Inbound, Intent, InterfaceName, Plan, Port, ProbeAddresses, apply,
+    DnsCapture, Exception, Families, Family, Inbound, Intent, InterfaceName, Plan, Port, ProbeAddresses,
+    apply,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::{Case, Outcome, test};
@@ -38,6 +39,7 @@ pub(crate) fn tests() -> Vec<Case> {
         ("dns_over_tcp_goes_to_the_dns_proxy", with_dns, dns_tcp),
         ("dns_of_the_proxy_leaves", with_dns, dns_of_proxy),
         ("other_udp_is_left_alone", with_dns, other_udp),
+        ("what_is_excepted_goes_past_the_proxy", with_exceptions, excepted),
     ];
     let mut cases = Vec::new();
     for (name, intent, body) in tests {
@@ -61,6 +63,34 @@ fn ingress() -> Intent {
 
 fn with_dns() -> Intent {
     Intent::ambient().with_dns(DnsCapture::To(Port::new(15053).unwrap())).unwrap()
+}
+
+fn with_exceptions() -> Intent {
+    let port = |number| Port::new(number).unwrap().into();
+    let exceptions = vec![Exception::ToPorts(port(SOME)), Exception::AtPorts(port(EXCEPTED_HERE))];
+    Intent::ambient().with_exceptions(exceptions).unwrap()
+}
+
+/// A port of the application that is not captured.
+const EXCEPTED_HERE: u16 = 9090;
+
+/// Both directions of both connections, and everything else is captured still.
+fn excepted(scene: Scene) -> Outcome {
+    let far = listen(&scene.peer, scene.peer_ip(), SOME)?;
+    let out = connect(&scene.app, far.local_addr()?, unmarked)?;
+    talk(&out, &accept(&far)?)?;
+    let here = listen(&scene.app, scene.app_ip(), EXCEPTED_HERE)?;
+    let coming = connect(&scene.peer, here.local_addr()?, unmarked)?;
+    talk(&coming, &accept(&here)?)?;
+    scene.assert_proxy_idle()?;
+    for listener in [&scene.outbound, &scene.plaintext] {
+        listener.set_nonblocking(false)?;
+    }
+    let _captured = connect(&scene.app, SocketAddr::new(scene.peer_ip(), EXCEPTED_HERE), unmarked)?;
+    accept(&scene.outbound)?;
+    let _captured = connect(&scene.peer, SocketAddr::new(scene.app_ip(), SOME), unmarked)?;
+    accept(&scene.plaintext)?;
+    Ok(())
 }
 
 fn virtual_interface() -> Intent {
