@@ -5,7 +5,7 @@ use std::fmt;
 /// The identity of a network namespace.
 ///
 /// Device and inode (namespaces(7)) tell apart the namespaces that exist at one moment, but the kernel reuses an inode
-/// once its namespace is gone. The cookie is counted up from the machine's start and never reused, so two equal ids
+/// once its namespace is gone. A cookie is given once and never again until the machine restarts, so two equal ids
 /// are the same namespace even if the ids outlived their handles. Kernels before 5.14 have no cookie; there an id is
 /// only worth as much as a handle that is still held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

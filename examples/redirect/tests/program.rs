@@ -1,0 +1,122 @@
+//! The program in pods of a lab: what it does, what it says, and how it ends.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test without libtest's harness, which clippy does not know for one"
+)]
+
+use std::process::{Command, ExitCode, Output};
+
+use testkit::kernel::{Case, Outcome, test};
+use testkit::lab::{Lab, Pod};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_inpod-redirect");
+
+fn main() -> ExitCode {
+    testkit::kernel::run(cases())
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        test("rules_are_applied_verified_and_removed", life),
+        test("a_dry_run_changes_nothing", dry_run),
+        test("other_options_are_another_plan", other_options),
+        test("a_namespace_is_found_by_a_process_or_a_path", by_place),
+        test("what_makes_no_sense_is_named", nonsense),
+        test("rules_are_shown_without_rights", shown),
+    ]
+}
+
+/// Runs it in a pod; the exit code and what it said.
+fn inside(pod: &Pod, arguments: &[&str]) -> Result<(i32, String), Box<dyn std::error::Error>> {
+    let output = pod.run(|| Command::new(PROGRAM).args(arguments).output())??;
+    Ok(said(&output))
+}
+
+fn here(arguments: &[&str]) -> Result<(i32, String), Box<dyn std::error::Error>> {
+    Ok(said(&Command::new(PROGRAM).args(arguments).output()?))
+}
+
+fn said(output: &Output) -> (i32, String) {
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    (output.status.code().unwrap(), String::from_utf8(text).unwrap())
+}
+
+fn life() -> Outcome {
+    let lab = Lab::new()?;
+    let pod = lab.pod("app")?;
+    let (code, text) = inside(&pod, &["verify"])?;
+    assert!(code == 3 && text.contains("missing: table inpod"), "{code} {text}");
+    assert_eq!(inside(&pod, &["apply"])?.0, 0);
+    assert_eq!(inside(&pod, &["verify"])?, (0, "as planned\n".into()));
+    assert_eq!(inside(&pod, &["apply"])?.0, 0, "applying twice is applying once");
+    assert_eq!(inside(&pod, &["remove"])?.0, 0);
+    assert_eq!(inside(&pod, &["verify"])?.0, 3);
+    assert_eq!(inside(&pod, &["remove"])?.0, 0, "what is gone is gone");
+    Ok(())
+}
+
+fn dry_run() -> Outcome {
+    let lab = Lab::new()?;
+    let pod = lab.pod("app")?;
+    for _ in 0..2 {
+        let (code, text) = inside(&pod, &["apply", "--dry-run"])?;
+        assert!(code == 3 && text.contains("missing: table inpod"), "{code} {text}");
+    }
+    assert_eq!(inside(&pod, &["apply"])?.0, 0);
+    assert_eq!(inside(&pod, &["apply", "--dry-run"])?.0, 0);
+    Ok(())
+}
+
+fn other_options() -> Outcome {
+    let lab = Lab::new()?;
+    let pod = lab.pod("app")?;
+    let options = ["--except-to-port", "80", "--except-to-port", "8000-8100", "--dns-port", "15053"];
+    assert_eq!(inside(&pod, &[&["apply"][..], &options].concat())?.0, 0);
+    assert_eq!(inside(&pod, &[&["verify"][..], &options].concat())?.0, 0);
+    let (code, text) = inside(&pod, &["verify"])?;
+    assert!(code == 3 && text.contains("extra: rule \"tcp dport 8000-8100"), "{code} {text}");
+    Ok(())
+}
+
+fn by_place() -> Outcome {
+    let lab = Lab::new()?;
+    let pod = lab.pod("app")?;
+    let mut inhabitant = pod.spawn(Command::new("sleep").arg("60"))?;
+    let outcome = (|| -> Outcome {
+        let id = inhabitant.id().to_string();
+        let path = format!("/proc/{id}/ns/net");
+        assert_eq!(here(&["apply", "--netns", &id])?.0, 0);
+        assert_eq!(here(&["verify", "--netns", &path])?.0, 0);
+        assert_eq!(inside(&pod, &["verify"])?.0, 0);
+        Ok(())
+    })();
+    inhabitant.kill()?;
+    inhabitant.wait()?;
+    outcome?;
+    let (code, text) = here(&["verify", "--netns", "/no/such/namespace"])?;
+    assert!(code == 1 && text.contains("/no/such/namespace"), "{code} {text}");
+    Ok(())
+}
+
+fn nonsense() -> Outcome {
+    for (arguments, named) in [
+        (&["show", "--dns-port", "0"][..], "a port is a number from 1 to 65535"),
+        (&["show", "--except-to", "10.0.0.1/8"], "the network is 10.0.0.0/8"),
+        (&["show", "--except-interface", "eth0\n-j ACCEPT"], "does not hold"),
+        (&["show", "--except-to-port", "90-80"], "port 90 is after port 80"),
+        (&["reset"], "unrecognized subcommand"),
+    ] {
+        let (code, text) = here(arguments)?;
+        assert!(code == 2 && text.contains(named), "{arguments:?}: {code} {text}");
+    }
+    let (code, text) = here(&["show", "--dns-port", "15001"])?;
+    assert!(code == 1 && text.contains("cannot be both"), "{code} {text}");
+    Ok(())
+}
+
+fn shown() -> Outcome {
+    let (code, text) = here(&["show", "--except-from", "192.0.2.0/24"])?;
+    assert!(code == 0 && text.contains("ip saddr 192.0.2.0/24 counter accept"), "{code} {text}");
+    Ok(())
+}
