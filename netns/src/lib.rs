@@ -33,6 +33,17 @@
 //! }
 //! ```
 //!
+//! Where a namespace comes from:
+//!
+//! | known is | |
+//! |---|---|
+//! | a path | [`Namespace::open`] |
+//! | a process, its pidfd, or a thread | [`Namespace::of_process`], [`of_pidfd`](Namespace::of_pidfd), [`of_thread`](Namespace::of_thread) |
+//! | a pod's UID or address | [`find::Finder`] |
+//! | a name | [`Names`] |
+//! | a descriptor that was received | [`Namespace::from_fd`] |
+//! | nothing yet | [`Namespace::create`] |
+//!
 //! # Rights
 //!
 //! Entering needs `CAP_SYS_ADMIN` in the thread's user namespace and in the one that owns the network namespace, and
@@ -46,6 +57,7 @@
 
 mod entered;
 mod error;
+pub mod find;
 mod home;
 mod id;
 mod name;

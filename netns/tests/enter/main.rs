@@ -2,6 +2,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod alone;
+mod find;
 mod names;
 mod sockets;
 mod sources;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         test("nothing_is_left_open", nothing_is_left_open).serial(),
     ];
     cases.extend(alone::cases());
+    cases.extend(find::cases());
     cases.extend(names::cases());
     cases.extend(sockets::cases());
     cases.extend(sources::cases());
