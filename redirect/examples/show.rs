@@ -32,7 +32,7 @@ fn intent(mut arguments: impl Iterator<Item = String>) -> Result<Intent, Box<dyn
         match argument.as_str() {
             "--v4" => intent = intent.with_families(Families::V4),
             "--dns" => intent = intent.with_dns(DnsCapture::To(Port::new(DNS)?))?,
-            "--ingress" => intent = intent.with_inbound(Inbound::Bypassed),
+            "--ingress" => intent = intent.with_inbound(Inbound::Bypassed)?,
             "--interface" => {
                 interfaces.push(InterfaceName::new(arguments.next().ok_or("--interface needs a name")?)?);
             }

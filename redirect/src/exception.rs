@@ -5,6 +5,7 @@ use std::fmt;
 use crate::family::Family;
 use crate::interface::InterfaceName;
 use crate::network::Network;
+use crate::owner::Owner;
 use crate::port_range::PortRange;
 use crate::rule::{Match, Test};
 
@@ -20,6 +21,8 @@ pub enum Exception {
     AtPorts(PortRange),
     /// What comes from these addresses. Linkerd: `skip-subnets`.
     FromNetwork(Network),
+    /// What this owner's sockets send. Linkerd: `proxy-uid`; Consul: `ExcludeUIDs`.
+    SentBy(Owner),
     /// What comes in or goes out by this interface. Istio: `excludeInterfaces`.
     ByInterface(InterfaceName),
 }
@@ -31,7 +34,8 @@ impl Exception {
             Self::ToPorts(ports) => Some(Match::DestinationPort(Test::Is(*ports))),
             Self::ToNetwork(network) => Some(Match::Destination(Test::Is(*network))),
             Self::ByInterface(name) => Some(Match::Outgoing(Test::Is(name.clone()))),
-            Self::AtPorts(_) | Self::FromNetwork(_) => None,
+            // Whose it is, is remembered on the connection: see `plan::past`.
+            Self::AtPorts(_) | Self::FromNetwork(_) | Self::SentBy(_) => None,
         }
     }
 
@@ -41,7 +45,7 @@ impl Exception {
             Self::AtPorts(ports) => Some(Match::DestinationPort(Test::Is(*ports))),
             Self::FromNetwork(network) => Some(Match::Source(Test::Is(*network))),
             Self::ByInterface(name) => Some(Match::Incoming(Test::Is(name.clone()))),
-            Self::ToPorts(_) | Self::ToNetwork(_) => None,
+            Self::ToPorts(_) | Self::ToNetwork(_) | Self::SentBy(_) => None,
         }
     }
 
@@ -50,7 +54,7 @@ impl Exception {
         match self {
             Self::AtPorts(ports) => Some(Match::SourcePort(Test::Is(*ports))),
             Self::FromNetwork(network) => Some(Match::Destination(Test::Is(*network))),
-            Self::ToPorts(_) | Self::ToNetwork(_) | Self::ByInterface(_) => None,
+            Self::ToPorts(_) | Self::ToNetwork(_) | Self::SentBy(_) | Self::ByInterface(_) => None,
         }
     }
 
@@ -58,7 +62,7 @@ impl Exception {
     pub(crate) fn family(&self) -> Option<Family> {
         match self {
             Self::ToNetwork(network) | Self::FromNetwork(network) => Some(network.family()),
-            Self::ToPorts(_) | Self::AtPorts(_) | Self::ByInterface(_) => None,
+            Self::ToPorts(_) | Self::AtPorts(_) | Self::SentBy(_) | Self::ByInterface(_) => None,
         }
     }
 }
@@ -70,6 +74,7 @@ impl fmt::Display for Exception {
             Self::ToNetwork(network) => write!(f, "to {network}"),
             Self::AtPorts(ports) => write!(f, "at port {ports}"),
             Self::FromNetwork(network) => write!(f, "from {network}"),
+            Self::SentBy(owner) => write!(f, "by {owner}"),
             Self::ByInterface(name) => write!(f, "by interface {name}"),
         }
     }

@@ -24,6 +24,14 @@ impl Family {
         }
     }
 
+    /// From where a proxy in the pod delivers to the application (Istio: `127.0.0.6` and `::6`).
+    pub const fn sidecar_source(self) -> IpAddr {
+        match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
+            Self::V6 => IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
+        }
+    }
+
     /// How long an address is, in bits.
     pub const fn address_bits(self) -> u8 {
         match self {

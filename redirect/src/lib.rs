@@ -33,10 +33,14 @@
 mod apply;
 mod chain;
 mod compare;
+mod dscp;
 mod error;
 mod exception;
+pub mod explain;
 mod family;
 mod found;
+mod id_range;
+mod inclusion;
 mod intent;
 mod interface;
 mod mark;
@@ -56,18 +60,21 @@ mod undo;
 pub use apply::{Applied, apply, remove, verify};
 pub use chain::{Attachment, Chain, ChainKind, Hook, Policy};
 pub use compare::{Difference, Verdict};
+pub use dscp::{Dscp, DscpError};
 pub use error::{ApplyError, KernelError, RemoveError, VerifyError};
 pub use exception::Exception;
 pub use family::Family;
 pub use found::Ipv6;
+pub use id_range::{IdRange, IdRangeError};
+pub use inclusion::Inclusion;
 pub use intent::{
-    DnsCapture, Families, Guard, Inbound, Intent, IntentError, PortRole, Ports, ProbeAddressError,
-    ProbeAddresses,
+    DnsCapture, Families, Guard, HboneSign, Inbound, Intent, IntentError, Method, PortRole, Ports,
+    ProbeAddressError, ProbeAddresses, ProxyIdentity,
 };
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use mark::{Mark, MarkError, Marks, MarksError};
 pub use network::{Network, NetworkError};
-pub use owner::{IdRange, IdRangeError};
+pub use owner::Owner;
 pub use piece::Piece;
 pub use plan::{Plan, TABLE};
 pub use port::{Port, PortError};

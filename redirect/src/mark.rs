@@ -61,6 +61,11 @@ impl Mark {
     pub const fn is_on(self, bits: u32) -> bool {
         bits & self.mask == self.value
     }
+
+    /// Whether what carries only the one is never taken for the other.
+    pub(crate) const fn differs(self, other: Self) -> bool {
+        !self.is_on(other.value) && !other.is_on(self.value)
+    }
 }
 
 impl FromStr for Mark {
@@ -120,7 +125,7 @@ impl Marks {
     /// connection mark, they would be routed back to the pod; were replies to carry the proxy's, they would
     /// escape capture.
     pub const fn new(proxy: Mark, connection: Mark) -> Result<Self, MarksError> {
-        if proxy.is_on(connection.value) || connection.is_on(proxy.value) {
+        if !proxy.differs(connection) {
             return Err(MarksError { proxy, connection });
         }
         Ok(Self { proxy, connection })

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::dscp::Dscp;
 use crate::family::Family;
+use crate::id_range::IdRange;
 use crate::interface::InterfaceName;
 use crate::mark::Mark;
 use crate::network::Network;
-use crate::owner::IdRange;
 use crate::port::Port;
 use crate::port_range::PortRange;
 use crate::tcp_flags::TcpFlags;
@@ -48,6 +49,8 @@ pub enum Match {
     PacketMark(Test<Mark>),
     /// The mark of the connection to which the packet belongs.
     ConnectionMark(Test<Mark>),
+    /// The class of service in the header of a packet of this family.
+    Dscp(Family, Test<Dscp>),
     /// The packet answers one that opened its connection; it is the reply direction of a tracked one.
     Reply,
     /// What the flags of a TCP segment say.
@@ -55,6 +58,9 @@ pub enum Match {
     /// The mark of the socket here that is to receive the packet. A connection that is not yet, or no longer, a whole socket
     /// (`sk_fullsock` in the kernel) carries none.
     SocketMark(Test<Mark>),
+    /// The socket here that sends the packet, or is to receive it, may have an address that is not one of this host
+    /// (`IP_TRANSPARENT`): the proxy's. To have one takes `CAP_NET_ADMIN`.
+    Transparent,
     /// The user whose socket sends the packet, by the number in the user namespace that owns the network namespace.
     User(Test<IdRange>),
     /// The group whose socket sends the packet, by that number.
@@ -92,6 +98,10 @@ pub enum Action {
     Reset,
     /// It goes to this port of this host instead; the original destination is remembered (`SO_ORIGINAL_DST`).
     Redirect(Port),
+    /// A socket here that listens on this port takes the connection, or the socket that has it already, whatever its destination
+    /// (Documentation/networking/tproxy.rst). Its own mark takes these bits, by which it is routed to this host. Where no
+    /// such socket is, nothing happens and the next rule is met.
+    Intercept(Port, Mark),
     /// Its own mark takes these bits; bits outside the mask stay.
     SetPacketMark(Mark),
     /// The mark of its connection takes these bits; bits outside the mask stay.
@@ -148,6 +158,7 @@ impl Match {
     fn implied_family(&self) -> Option<Family> {
         match self {
             Self::Source(test) | Self::Destination(test) => Some(test.value().family()),
+            Self::Dscp(family, _) => Some(*family),
             Self::Family(_)
             | Self::Incoming(_)
             | Self::Outgoing(_)
@@ -159,6 +170,7 @@ impl Match {
             | Self::Reply
             | Self::TcpFlags(_)
             | Self::SocketMark(_)
+            | Self::Transparent
             | Self::User(_)
             | Self::Group(_) => None,
         }
@@ -224,25 +236,31 @@ impl Match {
             Self::Incoming(test) => write!(f, "iifname {}\"{}\" ", test.sign(), test.value()),
             Self::Outgoing(test) => write!(f, "oifname {}\"{}\" ", test.sign(), test.value()),
             Self::Protocol(protocol) => write!(f, "meta l4proto {} ", protocol.name()),
-            Self::Source(test) => write!(f, "{} saddr {}{} ", ip(test.value()), test.sign(), test.value()),
+            Self::Source(test) => {
+                write!(f, "{} saddr {}{} ", header(test.value().family()), test.sign(), test.value())
+            }
             Self::Destination(test) => {
-                write!(f, "{} daddr {}{} ", ip(test.value()), test.sign(), test.value())
+                write!(f, "{} daddr {}{} ", header(test.value().family()), test.sign(), test.value())
             }
             Self::SourcePort(test) => write!(f, "{th} sport {}{} ", test.sign(), test.value()),
             Self::DestinationPort(test) => write!(f, "{th} dport {}{} ", test.sign(), test.value()),
             Self::PacketMark(test) => write_mark(f, "meta mark", test),
             Self::ConnectionMark(test) => write_mark(f, "ct mark", test),
+            Self::Dscp(family, test) => {
+                write!(f, "{} dscp {}{} ", header(*family), test.sign(), test.value())
+            }
             Self::Reply => f.write_str("ct direction reply "),
             Self::TcpFlags(flags) => write!(f, "{flags} "),
             Self::SocketMark(test) => write_mark(f, "socket mark", test),
+            Self::Transparent => f.write_str("socket transparent 1 "),
             Self::User(test) => write!(f, "meta skuid {}{} ", test.sign(), test.value()),
             Self::Group(test) => write!(f, "meta skgid {}{} ", test.sign(), test.value()),
         }
     }
 }
 
-fn ip(network: &Network) -> &'static str {
-    match network.family() {
+fn header(family: Family) -> &'static str {
+    match family {
         Family::V4 => "ip",
         Family::V6 => "ip6",
     }
@@ -282,6 +300,11 @@ impl fmt::Display for Action {
             Self::Drop => f.write_str("drop"),
             Self::Reset => f.write_str("reject with tcp reset"),
             Self::Redirect(port) => write!(f, "redirect to :{port}"),
+            Self::Intercept(port, mark) => {
+                write!(f, "tproxy to :{port} ")?;
+                write_set(f, "meta mark", *mark)?;
+                f.write_str(" accept")
+            }
             Self::SetPacketMark(mark) => write_set(f, "meta mark", *mark),
             Self::SetConnectionMark(mark) => write_set(f, "ct mark", *mark),
             Self::SetZone(zone) => write!(f, "ct zone set {zone}"),

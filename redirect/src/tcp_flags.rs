@@ -8,6 +8,8 @@ use std::fmt;
 pub enum TcpFlags {
     /// It opens a connection: SYN, and none of ACK, FIN and RST.
     Opens,
+    /// It does not open a connection: ACK. Every later segment has it, but some that reset (RFC 9293, section 3.1).
+    Acknowledges,
     /// It resets a connection: RST. Such a segment carries no data.
     Resets,
 }
@@ -19,12 +21,13 @@ const ACK: u8 = 0x10;
 
 impl TcpFlags {
     /// All that rules ask for.
-    pub(crate) const ALL: [Self; 2] = [Self::Opens, Self::Resets];
+    pub(crate) const ALL: [Self; 3] = [Self::Opens, Self::Acknowledges, Self::Resets];
 
     /// Which flags count.
     pub(crate) const fn mask(self) -> u8 {
         match self {
             Self::Opens => FIN | SYN | RST | ACK,
+            Self::Acknowledges => ACK,
             Self::Resets => RST,
         }
     }
@@ -33,6 +36,7 @@ impl TcpFlags {
     pub(crate) const fn value(self) -> u8 {
         match self {
             Self::Opens => SYN,
+            Self::Acknowledges => ACK,
             Self::Resets => RST,
         }
     }
@@ -43,6 +47,7 @@ impl fmt::Display for TcpFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Opens => "tcp flags & (fin | syn | rst | ack) == syn",
+            Self::Acknowledges => "tcp flags & ack == ack",
             Self::Resets => "tcp flags & rst == rst",
         })
     }

@@ -7,7 +7,7 @@ use crate::found::{
     Found, FoundChain, FoundPolicyRule, FoundRoute, FoundRouting, FoundRule, FoundTable, Ipv6,
 };
 use crate::piece::Piece;
-use crate::plan::tests::intents;
+use crate::plan::tests::all_intents;
 use crate::{Family, Plan, Verdict};
 
 use super::{Difference, compare};
@@ -52,13 +52,13 @@ fn missing_rules(differences: &[Difference]) -> usize {
 
 proptest! {
     #[test]
-    fn as_planned_is_the_same(intent in intents()) {
+    fn as_planned_is_the_same(intent in all_intents()) {
         let plan = Plan::new(&intent);
         prop_assert_eq!(compare(&plan, &found(&plan)), Verdict::Same);
     }
 
     #[test]
-    fn each_rule_missing_is_named(intent in intents(), chain: Index, rule: Index) {
+    fn each_rule_missing_is_named(intent in all_intents(), chain: Index, rule: Index) {
         let plan = Plan::new(&intent);
         let mut found = found(&plan);
         let (name, rules) = rules(&mut found, chain);
@@ -68,7 +68,7 @@ proptest! {
 
     #[test]
     fn any_rules_missing_are_counted(
-        (plan, kept) in intents().prop_flat_map(|intent| {
+        (plan, kept) in all_intents().prop_flat_map(|intent| {
             let plan = Plan::new(&intent);
             let rules = plan.chains().last().unwrap().rules.clone();
             let length = rules.len();
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn two_rules_exchanged_are_out_of_order(intent in intents(), one: Index, other: Index) {
+    fn two_rules_exchanged_are_out_of_order(intent in all_intents(), one: Index, other: Index) {
         let plan = Plan::new(&intent);
         let mut found = found(&plan);
         let rules = &mut found.table.as_mut().unwrap().chains.last_mut().unwrap().rules;
@@ -97,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn an_extra_rule_is_found_wherever_it_stands(intent in intents(), chain: Index, place: Index) {
+    fn an_extra_rule_is_found_wherever_it_stands(intent in all_intents(), chain: Index, place: Index) {
         let plan = Plan::new(&intent);
         let mut found = found(&plan);
         let (name, rules) = rules(&mut found, chain);
@@ -108,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn a_rule_twice_is_extra(intent in intents(), chain: Index, rule: Index) {
+    fn a_rule_twice_is_extra(intent in all_intents(), chain: Index, rule: Index) {
         let plan = Plan::new(&intent);
         let mut found = found(&plan);
         let (_, rules) = rules(&mut found, chain);

@@ -4,19 +4,20 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::dscp::Dscp;
 use crate::family::Family;
+use crate::id_range::IdRange;
 use crate::interface::InterfaceName;
 use crate::mark::Mark;
 use crate::network::Network;
-use crate::owner::IdRange;
 use crate::port::Port;
 use crate::port_range::PortRange;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 
 use super::encode::{
-    DESTINATION_PORT, NAME_LEN, REPLY, SOURCE_PORT, TCP_FLAGS, destination, family_byte, protocol_byte,
-    source,
+    DESTINATION_PORT, NAME_LEN, REPLY, SOURCE_PORT, TCP_FLAGS, TRANSPARENT, destination, dscp_bytes,
+    family_byte, protocol_byte, source, traffic_class,
 };
 use super::step::{Field, Slot, Step};
 
@@ -64,8 +65,9 @@ fn condition(field: Field, test: &Step) -> Option<Match> {
         },
         Field::IncomingInterface => compared(test, name).map(Match::Incoming),
         Field::OutgoingInterface => compared(test, name).map(Match::Outgoing),
-        Field::PacketMark | Field::ConnectionMark | Field::SocketMark => mark(field, u32::MAX, test),
+        Field::PacketMark | Field::ConnectionMark | Field::SocketMark => mark_of(field, u32::MAX, test),
         Field::Direction => (*test == Step::Equal(vec![REPLY])).then_some(Match::Reply),
+        Field::Transparent => (*test == Step::Equal(vec![TRANSPARENT])).then_some(Match::Transparent),
         SOURCE_PORT => compared(test, port).map(|test| Match::SourcePort(test.map(PortRange::single))),
         DESTINATION_PORT => {
             compared(test, port).map(|test| Match::DestinationPort(test.map(PortRange::single)))
@@ -94,11 +96,22 @@ fn masked(field: Field, mask: &[u8], test: &Step) -> Option<Match> {
         }
         field if is_one_of(source, field) => compared(test, network).map(Match::Source),
         field if is_one_of(destination, field) => compared(test, network).map(Match::Destination),
-        field => mark(field, native(mask)?, test),
+        field => service(field, mask, test).or_else(|| mark_of(field, native(mask)?, test)),
     }
 }
 
-fn mark(field: Field, mask: u32, test: &Step) -> Option<Match> {
+/// The condition of a class of service.
+fn service(field: Field, mask: &[u8], test: &Step) -> Option<Match> {
+    let family = [Family::V4, Family::V6]
+        .into_iter()
+        .find(|family| traffic_class(*family) == (field, mask.to_vec()))?;
+    let dscp = |bytes: &[u8]| {
+        (1..64).filter_map(|number| Dscp::new(number).ok()).find(|dscp| dscp_bytes(family, *dscp) == bytes)
+    };
+    compared(test, dscp).map(|test| Match::Dscp(family, test))
+}
+
+fn mark_of(field: Field, mask: u32, test: &Step) -> Option<Match> {
     let test = compared(test, |bytes| Mark::new(native(bytes)?, mask).ok())?;
     match field {
         Field::PacketMark => Some(Match::PacketMark(test)),
@@ -181,6 +194,10 @@ fn action(steps: &[Step]) -> Option<Action> {
         [Step::Drop] => Some(Action::Drop),
         [Step::Reset] => Some(Action::Reset),
         [Step::Immediate(bytes), Step::Redirect] => port(bytes).map(Action::Redirect),
+        [Step::Immediate(bytes), Step::Intercept, marking @ .., Step::Accept] => match action(marking)? {
+            Action::SetPacketMark(mark) => Some(Action::Intercept(port(bytes)?, mark)),
+            _ => None,
+        },
         [Step::Immediate(bytes), Step::Store(Slot::Zone)] => {
             bytes.as_slice().try_into().ok().map(u16::from_ne_bytes).map(Action::SetZone)
         }

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use crate::dscp::Dscp;
 use crate::family::Family;
+use crate::id_range::IdRange;
 use crate::interface::InterfaceName;
 use crate::mark::Mark;
 use crate::network::Network;
-use crate::owner::IdRange;
 use crate::port::Port;
 use crate::port_range::PortRange;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
@@ -42,6 +43,8 @@ fn condition_steps(condition: &Match) -> Vec<Step> {
         Match::Reply => vec![Step::Load(Field::Direction), Step::Equal(vec![REPLY])],
         Match::TcpFlags(flags) => tcp_flags(*flags),
         Match::SocketMark(test) => masked(Field::SocketMark, test),
+        Match::Dscp(family, test) => dscp(*family, test),
+        Match::Transparent => vec![Step::Load(Field::Transparent), Step::Equal(vec![TRANSPARENT])],
         Match::User(test) => owner(Field::User, test),
         Match::Group(test) => owner(Field::Group, test),
     }
@@ -96,6 +99,12 @@ fn tcp_flags(flags: TcpFlags) -> Vec<Step> {
     vec![Step::Load(TCP_FLAGS), only_these, Step::Equal(vec![flags.value()])]
 }
 
+fn dscp(family: Family, test: &Test<Dscp>) -> Vec<Step> {
+    let (field, and) = traffic_class(family);
+    let xor = vec![0; and.len()];
+    vec![Step::Load(field), Step::Bitwise { and, xor }, compare(test, |dscp| dscp_bytes(family, *dscp))]
+}
+
 fn owner(field: Field, test: &Test<IdRange>) -> Vec<Step> {
     let (first, last) = (test.value().first(), test.value().last());
     if first == last {
@@ -117,6 +126,12 @@ fn action_steps(action: Action) -> Vec<Step> {
         Action::Drop => vec![Step::Drop],
         Action::Reset => vec![Step::Reset],
         Action::Redirect(port) => vec![Step::Immediate(port_bytes(&port)), Step::Redirect],
+        Action::Intercept(port, mark) => {
+            let mut steps = vec![Step::Immediate(port_bytes(&port)), Step::Intercept];
+            steps.extend(set(Field::PacketMark, Slot::PacketMark, mark));
+            steps.push(Step::Accept);
+            steps
+        }
         Action::SetPacketMark(mark) => set(Field::PacketMark, Slot::PacketMark, mark),
         Action::SetConnectionMark(mark) => set(Field::ConnectionMark, Slot::ConnectionMark, mark),
         Action::SetZone(zone) => vec![Step::Immediate(zone.to_ne_bytes().into()), Step::Store(Slot::Zone)],
@@ -141,6 +156,26 @@ pub(super) const DESTINATION_PORT: Field = Field::Payload { base: Base::Transpor
 pub(super) const TCP_FLAGS: Field = Field::Payload { base: Base::Transport, offset: 13, length: 1 };
 /// `IP_CT_DIR_REPLY` (`linux/netfilter/nf_conntrack_tuple_common.h`).
 pub(super) const REPLY: u8 = 1;
+
+/// What a transparent socket has for `NFT_SOCKET_TRANSPARENT`.
+pub(super) const TRANSPARENT: u8 = 1;
+
+/// Where the class of service is, and which bits of that are it (RFC 791, section 3.1, and RFC 8200, section 3, both with
+/// RFC 2474, section 3).
+pub(super) fn traffic_class(family: Family) -> (Field, Vec<u8>) {
+    match family {
+        Family::V4 => (Field::Payload { base: Base::Network, offset: 1, length: 1 }, vec![0xfc]),
+        Family::V6 => (Field::Payload { base: Base::Network, offset: 0, length: 2 }, vec![0x0f, 0xc0]),
+    }
+}
+
+/// The bits of this class, at their place.
+pub(super) fn dscp_bytes(family: Family, dscp: Dscp) -> Vec<u8> {
+    match family {
+        Family::V4 => vec![dscp.number() << 2],
+        Family::V6 => (u16::from(dscp.number()) << 6).to_be_bytes().into(),
+    }
+}
 
 /// Where the source address is (RFC 791, section 3.1; RFC 8200, section 3).
 pub(super) const fn source(family: Family) -> Field {

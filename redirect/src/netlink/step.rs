@@ -50,6 +50,8 @@ pub(super) enum Step {
     Store(Slot),
     /// The packet is redirected to the port in the register.
     Redirect,
+    /// A socket that listens on the port in the register takes the packet; without one the rule ends here.
+    Intercept,
     /// The packet is accepted.
     Accept,
     /// The packet is dropped.
@@ -79,6 +81,8 @@ pub(super) enum Field {
     Direction,
     /// Four bytes in the host's order.
     SocketMark,
+    /// One byte: 1 or 0.
+    Transparent,
     /// Four bytes in the host's order.
     User,
     /// Four bytes in the host's order.
@@ -141,6 +145,11 @@ const NFTA_REDIR_REG_PROTO_MAX: u16 = 2;
 const NFTA_REDIR_FLAGS: u16 = 3;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED` (`linux/netfilter/nf_nat.h`): the kernel adds it when a port is given.
 const PROTO_SPECIFIED: u32 = 2;
+const TPROXY: &str = "tproxy";
+const NFTA_TPROXY_FAMILY: u16 = 1;
+const NFTA_TPROXY_REG_PORT: u16 = 3;
+/// `NFPROTO_UNSPEC` (`linux/netfilter.h`): packets of both families.
+const BOTH_FAMILIES: u32 = 0;
 const COUNTER: &str = "counter";
 const REJECT: &str = "reject";
 const NFTA_REJECT_TYPE: u16 = 1;
@@ -148,6 +157,7 @@ const NFT_REJECT_TCP_RST: u32 = 1;
 const SOCKET: &str = "socket";
 const NFTA_SOCKET_KEY: u16 = 1;
 const NFTA_SOCKET_DREG: u16 = 2;
+const NFT_SOCKET_TRANSPARENT: u32 = 0;
 const NFT_SOCKET_MARK: u32 = 1;
 const BYTEORDER: &str = "byteorder";
 const NFTA_BYTEORDER_SREG: u16 = 1;
@@ -183,6 +193,7 @@ impl From<&Step> for Expression {
             Step::NotEqual(bytes) => compare(Operator::NotEqual, bytes),
             Step::Store(slot) => store(*slot),
             Step::Redirect => other(REDIR, &[(NFTA_REDIR_REG_PROTO_MIN, u32::from(REGISTER))]),
+            Step::Intercept => other(TPROXY, &INTERCEPT),
             Step::Accept => verdict(ACCEPT),
             Step::Drop => verdict(DROP),
             Step::Reset => other(REJECT, &[(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)]),
@@ -194,6 +205,7 @@ impl From<&Step> for Expression {
 fn load(field: Field) -> Expression {
     let meta = |key| Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(REGISTER)]).into();
     let ct = |key| other(CT, &[(NFTA_CT_KEY, key), (NFTA_CT_DREG, u32::from(REGISTER))]);
+    let socket = |key| other(SOCKET, &[(NFTA_SOCKET_KEY, key), (NFTA_SOCKET_DREG, u32::from(REGISTER))]);
     match field {
         Field::Family => meta(MetaKey::Nfproto),
         Field::Protocol => meta(MetaKey::L4Proto),
@@ -202,9 +214,8 @@ fn load(field: Field) -> Expression {
         Field::PacketMark => meta(MetaKey::Mark),
         Field::ConnectionMark => ct(NFT_CT_MARK),
         Field::Direction => ct(NFT_CT_DIRECTION),
-        Field::SocketMark => {
-            other(SOCKET, &[(NFTA_SOCKET_KEY, NFT_SOCKET_MARK), (NFTA_SOCKET_DREG, u32::from(REGISTER))])
-        }
+        Field::SocketMark => socket(NFT_SOCKET_MARK),
+        Field::Transparent => socket(NFT_SOCKET_TRANSPARENT),
         Field::User => meta(MetaKey::SocketUserId),
         Field::Group => meta(MetaKey::SocketGroupId),
         Field::Payload { base, offset, length } => {
@@ -255,6 +266,11 @@ fn compare(operator: Operator, bytes: &[u8]) -> Expression {
     ])
     .into()
 }
+
+/// The attributes of the step that looks for a socket.
+const INTERCEPT: [(u16, u32); 2] =
+    // NFT_REG_1.
+    [(NFTA_TPROXY_FAMILY, BOTH_FAMILIES), (NFTA_TPROXY_REG_PORT, 1)];
 
 /// The attributes of the step that turns a number to the network's order.
 const TO_NETWORK_ORDER: [(u16, u32); 5] = [
@@ -310,10 +326,13 @@ impl Step {
             CT => Self::of_ct(&read(data).ok()?),
             REDIR => Self::of_redir(&read(data).ok()?),
             REJECT => Self::of_numbers(data, &[(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)], Self::Reset),
-            SOCKET => {
-                let mark = [(NFTA_SOCKET_KEY, NFT_SOCKET_MARK), (NFTA_SOCKET_DREG, u32::from(REGISTER))];
-                Self::of_numbers(data, &mark, Self::Load(Field::SocketMark))
-            }
+            TPROXY => Self::of_numbers(data, &INTERCEPT, Self::Intercept),
+            SOCKET => [(NFT_SOCKET_MARK, Field::SocketMark), (NFT_SOCKET_TRANSPARENT, Field::Transparent)]
+                .into_iter()
+                .find_map(|(key, field)| {
+                    let attributes = [(NFTA_SOCKET_KEY, key), (NFTA_SOCKET_DREG, u32::from(REGISTER))];
+                    Self::of_numbers(data, &attributes, Self::Load(field))
+                }),
             BYTEORDER => Self::of_numbers(data, &TO_NETWORK_ORDER, Self::ToNetworkOrder),
             RANGE => Self::of_range(data),
             COUNTER => Some(Self::Count),

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::rule::{Action, Match, Protocol, Rule, Test};
-use crate::{Family, IdRange, InterfaceName, Mark, Network, NetworkError, Port, PortRange, TcpFlags};
+use crate::{Dscp, Family, IdRange, InterfaceName, Mark, Network, NetworkError, Port, PortRange, TcpFlags};
 
 use super::step::{Base, Expression, Field, Slot, Step};
 use super::{decode, encode, step};
@@ -67,6 +67,10 @@ fn conditions() -> impl Strategy<Value = Match> {
         tests(marks()).prop_map(Match::PacketMark),
         tests(marks()).prop_map(Match::ConnectionMark),
         Just(Match::Reply),
+        Just(Match::Transparent),
+        (families(), tests(1_u8..64)).prop_map(|(family, test)| {
+            Match::Dscp(family, test.map(|number| Dscp::new(number).unwrap()))
+        }),
         select(TcpFlags::ALL.to_vec()).prop_map(Match::TcpFlags),
         tests(marks()).prop_map(Match::SocketMark),
         tests(ids()).prop_map(Match::User),
@@ -78,6 +82,7 @@ fn actions() -> impl Strategy<Value = Action> {
     prop_oneof![
         select(vec![Action::Accept, Action::Drop, Action::Reset]),
         ports().prop_map(Action::Redirect),
+        (ports(), marks()).prop_map(|(port, mark)| Action::Intercept(port, mark)),
         marks().prop_map(Action::SetPacketMark),
         marks().prop_map(Action::SetConnectionMark),
         any::<u16>().prop_map(Action::SetZone),

@@ -13,49 +13,36 @@
 //!   interface ----> nat-prerouting: to the proxy --> guard-forward: nothing is left to pass through         reset
 //! ```
 
-use crate::intent::{Guard, Inbound, Intent};
+use crate::family::Family;
+use crate::intent::{Guard, Inbound, Intent, Method, ProxyIdentity};
 use crate::interface::InterfaceName;
 use crate::port::Port;
-use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::rule::{Action, Match, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 
-use super::{captured_families, exceptions, to_loopback};
+use super::{exceptions, past, replies, tcp, to_loopback};
 
 const STAYS: &str = "what the pod sends to itself never leaves it";
 
 /// What sockets here send, after translation.
 pub(super) fn output(intent: &Intent) -> Vec<Rule> {
-    let families = intent.families().all();
-    let mut rules = vec![
-        tcp(intent, [Match::Outgoing(Test::Is(InterfaceName::loopback()))], Action::Accept, STAYS),
-        tcp(
-            intent,
-            [Match::PacketMark(Test::Is(intent.marks().proxy()))],
-            Action::Accept,
-            "the proxy may send to anybody",
-        ),
-    ];
-    rules.extend(families.iter().map(|&family| {
+    let mut rules =
+        vec![tcp(intent, [Match::Outgoing(Test::Is(InterfaceName::loopback()))], Action::Accept, STAYS)];
+    rules.extend(from_proxy(intent));
+    rules.extend(past::pass(intent));
+    rules.extend(intent.families().all().iter().map(|&family| {
         tcp(intent, [to_loopback(family)], Action::Accept, "captured: it is on its way to the proxy")
     }));
-    rules.push(tcp(
-        intent,
-        [Match::PacketMark(Test::Is(intent.marks().connection()))],
-        Action::Accept,
-        "a reply on a connection that the proxy opened is on its way to the proxy",
-    ));
-    rules.extend(proxy_ports(intent).map(|port| {
-        let answers = [Match::Reply, Match::SourcePort(Test::Is(port.into()))];
-        tcp(intent, answers, Action::Accept, "the proxy answers on a connection that came to it")
-    }));
-    rules.extend(families.iter().map(|&family| {
-        let to_probe = Match::Destination(Test::Is(intent.probe_addresses().of(family).into()));
-        tcp(
-            intent,
-            [to_probe],
-            Action::Accept,
-            "what goes to the address of the health probes is an answer to them",
-        )
+    if replies::are_routed(intent) {
+        let marked = Match::PacketMark(Test::Is(intent.marks().connection()));
+        let why = "captured, or a reply on a connection that the proxy opened: it is on its way to the proxy";
+        rules.push(tcp(intent, [marked], Action::Accept, why));
+    }
+    rules.extend(answers_of_proxy(intent));
+    rules.extend(intent.families().all().iter().filter_map(|&family| {
+        let to_probe = Match::Destination(Test::Is(intent.probe_addresses()?.of(family).into()));
+        let why = "what goes to the address of the health probes is an answer to them";
+        Some(tcp(intent, [to_probe], Action::Accept, why))
     }));
     rules.extend(exceptions::sent(intent));
     rules.extend(exceptions::answered(intent));
@@ -67,6 +54,33 @@ pub(super) fn output(intent: &Intent) -> Vec<Rule> {
     rules.push(tcp(intent, [Match::TcpFlags(TcpFlags::Resets)], Action::Accept, why));
     rules.push(tcp(intent, [], Action::Reset, "it would leave the pod uncaptured"));
     guarded(intent, rules)
+}
+
+fn from_proxy(intent: &Intent) -> Option<Rule> {
+    match intent.proxy() {
+        ProxyIdentity::Mark => {
+            let marked = Match::PacketMark(Test::Is(intent.marks().proxy()));
+            Some(tcp(intent, [marked], Action::Accept, "the proxy may send to anybody"))
+        }
+        // Its connections are let past.
+        ProxyIdentity::Owners(_) => None,
+    }
+}
+
+fn answers_of_proxy(intent: &Intent) -> Vec<Rule> {
+    let why = "the proxy answers on a connection that came to it";
+    let by_port = |port: Port| {
+        let answers = [Match::Reply, Match::SourcePort(Test::Is(port.into()))];
+        tcp(intent, answers, Action::Accept, why)
+    };
+    let mut rules: Vec<Rule> = proxy_ports(intent).map(by_port).into();
+    rules.extend(intercepts_inbound(intent).then(|| tcp(intent, [Match::Transparent], Action::Accept, why)));
+    rules
+}
+
+/// Whether what comes in is given to the proxy's sockets as it is, so that its ports do not show that it is captured.
+fn intercepts_inbound(intent: &Intent) -> bool {
+    intent.inbound() == Inbound::Captured && intent.inbound_method() == Method::Tproxy
 }
 
 /// What has been routed, last thing before it goes out.
@@ -92,25 +106,31 @@ pub(super) fn input(intent: &Intent) -> Vec<Rule> {
     let mut rules =
         vec![tcp(intent, [Match::Incoming(Test::Is(InterfaceName::loopback()))], Action::Accept, STAYS)];
     rules.extend(proxy_ports(intent).map(to_proxy));
+    if intercepts_inbound(intent) {
+        let why = "captured: it is for a socket of the proxy, which may have any address";
+        rules.push(tcp(intent, [Match::Transparent], Action::Accept, why));
+    }
     rules.push(tcp(
         intent,
         [Match::Reply],
         Action::Accept,
         "an answer on a connection that was made from here, by whoever was let out",
     ));
-    rules.push(tcp(
-        intent,
-        [Match::SocketMark(Test::Is(intent.marks().proxy()))],
-        Action::Accept,
-        "it is for a socket of the proxy, though its connection is tracked no more",
-    ));
-    rules.extend(intent.families().all().iter().map(|&family| {
-        let from_probe = Match::Source(Test::Is(intent.probe_addresses().of(family).into()));
-        tcp(intent, [from_probe], Action::Accept, "health probes of the node go straight to the application")
-    }));
+    if *intent.proxy() == ProxyIdentity::Mark {
+        let for_proxy = Match::SocketMark(Test::Is(intent.marks().proxy()));
+        let why = "it is for a socket of the proxy, though its connection is tracked no more";
+        rules.push(tcp(intent, [for_proxy], Action::Accept, why));
+    }
+    rules.extend(past::pass(intent));
+    rules.extend(intent.families().all().iter().filter_map(|&family| probe(intent, family)));
     rules.extend(exceptions::received(intent));
     rules.push(tcp(intent, [], Action::Reset, "it would reach the application uncaptured"));
     guarded(intent, rules)
+}
+
+fn probe(intent: &Intent, family: Family) -> Option<Rule> {
+    let from = Match::Source(Test::Is(intent.probe_addresses()?.of(family).into()));
+    Some(tcp(intent, [from], Action::Accept, "health probes of the node go straight to the application"))
 }
 
 /// What passes through: with capture, nothing that is TCP is left of what comes in.
@@ -119,6 +139,7 @@ pub(super) fn forward(intent: &Intent) -> Vec<Rule> {
     let rules = match intent.inbound() {
         Inbound::Captured => {
             let mut rules = exceptions::received(intent);
+            rules.extend(past::pass(intent));
             if !rules.is_empty() {
                 let why = "excepted: an answer to what may pass through uncaptured";
                 rules.push(tcp(intent, [Match::Reply], Action::Accept, why));
@@ -138,7 +159,11 @@ pub(super) fn forward(intent: &Intent) -> Vec<Rule> {
 
 /// Late packets for the proxy's own connections are not captured anew.
 pub(super) fn late_for_proxy(intent: &Intent) -> Vec<Rule> {
-    let late = [Match::SocketMark(Test::Is(intent.marks().proxy()))];
+    if *intent.proxy() != ProxyIdentity::Mark {
+        return Vec::new();
+    }
+    // What opens a connection may find a listener of the proxy, which has its mark as well.
+    let late = [Match::SocketMark(Test::Is(intent.marks().proxy())), Match::TcpFlags(TcpFlags::Acknowledges)];
     let why = "it is for a connection of the proxy whose conntrack entry is gone: it needs no capture";
     guarded(intent, vec![tcp(intent, late, Action::Accept, why)])
 }
@@ -153,11 +178,4 @@ fn guarded(intent: &Intent, rules: Vec<Rule>) -> Vec<Rule> {
         Guard::On => rules,
         Guard::Off => Vec::new(),
     }
-}
-
-fn tcp<const N: usize>(intent: &Intent, matches: [Match; N], action: Action, why: &'static str) -> Rule {
-    let has_family =
-        matches.iter().any(|condition| matches!(condition, Match::Source(_) | Match::Destination(_)));
-    let family = if has_family { None } else { captured_families(intent) };
-    Rule::new(matches.into_iter().chain([Match::Protocol(Protocol::Tcp)]).chain(family), action, why)
 }

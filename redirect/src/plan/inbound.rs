@@ -1,58 +1,107 @@
 //! Inbound: what becomes of connections that come to the pod.
 
 use crate::family::Family;
-use crate::intent::{Inbound, Intent};
+use crate::intent::{HboneSign, Inbound, Intent, Method};
+use crate::interface::InterfaceName;
+use crate::port::Port;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 
-use super::{captured_families, exceptions, guard, not_from_proxy, not_to_loopback};
+use super::{exceptions, guard, not_from_proxy, not_to_loopback, outbound, past, tcp, to_proxy};
 
-/// In order: what is late, exceptions, traffic of virtual machines, probes, everything else.
-pub(super) fn rules(intent: &Intent) -> Vec<Rule> {
-    let mut rules = guard::late_for_proxy(intent);
-    rules.extend(exceptions::received(intent));
-    rules.extend(virtual_machines(intent));
-    match intent.inbound() {
-        Inbound::Captured => {
-            let families = intent.families().all();
-            rules.extend(families.iter().map(|&family| probe(intent, family)));
-            rules.extend(families.iter().map(|&family| capture(intent, family)));
-        }
-        Inbound::Bypassed => {}
+/// What is decided by address translation, on the first packet of a connection. In order: what is late, exceptions, traffic of
+/// virtual machines, tunnels, what is let past, probes, everything else.
+pub(super) fn redirect(intent: &Intent) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    match intent.outbound_method() {
+        Method::Redirect => rules.extend(outbound::of_virtual_machines(intent)),
+        // The proxy has them already.
+        Method::Tproxy => rules.extend(outbound::of_virtual_machines_is_taken(intent)),
     }
+    if intent.inbound_method() == Method::Redirect {
+        rules.extend(captured(intent));
+    }
+    if rules.is_empty() {
+        return rules;
+    }
+    let mut first = guard::late_for_proxy(intent);
+    first.extend(exceptions::received(intent));
+    first.extend(rules);
+    first
+}
+
+/// What is decided by giving packets to sockets, on each packet. In the same order.
+pub(super) fn intercept(intent: &Intent) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    match intent.outbound_method() {
+        Method::Redirect => {}
+        Method::Tproxy => rules.extend(outbound::of_virtual_machines(intent)),
+    }
+    if intent.inbound_method() == Method::Redirect || intent.inbound() == Inbound::Bypassed {
+        return rules;
+    }
+    if intent.outbound_method() == Method::Redirect {
+        rules.extend(outbound::of_virtual_machines_is_taken(intent));
+    }
+    let why = "what the pod sends to itself never leaves it";
+    rules.push(tcp(intent, [Match::Incoming(Test::Is(InterfaceName::loopback()))], Action::Accept, why));
+    let why = "an answer on a connection that was made from here, by whoever was let out";
+    rules.push(tcp(intent, [Match::Reply], Action::Accept, why));
+    rules.extend(guard::late_for_proxy(intent));
+    rules.extend(exceptions::received(intent));
+    rules.extend(captured(intent));
     rules
 }
 
-fn virtual_machines(intent: &Intent) -> Vec<Rule> {
-    let outbound = Action::Redirect(intent.ports().outbound);
-    let rule = |interface: &crate::InterfaceName| {
-        let matches = [
-            Match::Incoming(Test::Is(interface.clone())),
-            Match::Protocol(Protocol::Tcp),
-            not_from_proxy(intent),
-        ];
-        let why = "behind this interface is a virtual machine: what comes in by it is what the pod sends";
-        Rule::new(matches.into_iter().chain(captured_families(intent)), outbound, why)
+/// Tunnels, what is let past, probes, everything else.
+fn captured(intent: &Intent) -> Vec<Rule> {
+    if intent.inbound() == Inbound::Bypassed {
+        return Vec::new();
+    }
+    let families = intent.families().all();
+    let mut rules: Vec<Rule> = families.iter().flat_map(|&family| tunnel(intent, family)).collect();
+    if !past::received(intent).is_empty() {
+        rules.extend(past::pass(intent));
+    }
+    rules.extend(families.iter().filter_map(|&family| probe(intent, family)));
+    rules.extend(families.iter().flat_map(|&family| capture(intent, family)));
+    rules
+}
+
+fn probe(intent: &Intent, family: Family) -> Option<Rule> {
+    let from = Match::Source(Test::Is(intent.probe_addresses()?.of(family).into()));
+    let why = "health probes of the node go straight to the application";
+    Some(Rule::new([Match::Protocol(Protocol::Tcp), from], Action::Accept, why))
+}
+
+fn tunnel(intent: &Intent, family: Family) -> Vec<Rule> {
+    let sign = match intent.hbone() {
+        HboneSign::Port => return Vec::new(),
+        HboneSign::Dscp(dscp) => Match::Dscp(family, Test::Is(dscp)),
+        HboneSign::Mark(mark) => Match::PacketMark(Test::Is(mark)),
     };
-    intent.virtual_interfaces().iter().map(rule).collect()
+    let hbone = intent.ports().inbound_hbone;
+    let why = "by this sign it is a tunnel, whatever its port: it goes to the proxy's port for tunnels";
+    proxys(intent, family, vec![sign], hbone, why)
 }
 
-fn probe(intent: &Intent, family: Family) -> Rule {
-    Rule::new(
-        [Match::Protocol(Protocol::Tcp), Match::Source(Test::Is(intent.probe_addresses().of(family).into()))],
-        Action::Accept,
-        "health probes of the node go straight to the application",
-    )
+fn capture(intent: &Intent, family: Family) -> Vec<Rule> {
+    let why = "inbound TCP goes to the proxy, except tunnels, which it accepts itself, and what it delivers";
+    proxys(intent, family, Vec::new(), intent.ports().inbound_plaintext, why)
 }
 
-fn capture(intent: &Intent, family: Family) -> Rule {
-    Rule::new(
-        [
-            not_to_loopback(family),
-            Match::Protocol(Protocol::Tcp),
-            Match::DestinationPort(Test::IsNot(intent.ports().inbound_hbone.into())),
-            not_from_proxy(intent),
-        ],
-        Action::Redirect(intent.ports().inbound_plaintext),
-        "inbound TCP goes to the proxy, except tunnels, which it accepts itself, and what it delivers",
-    )
+/// The rule that brings packets to this port of the proxy.
+fn proxys(
+    intent: &Intent,
+    family: Family,
+    mut matches: Vec<Match>,
+    port: Port,
+    why: &'static str,
+) -> Vec<Rule> {
+    matches.extend([
+        not_to_loopback(family),
+        Match::Protocol(Protocol::Tcp),
+        Match::DestinationPort(Test::IsNot(intent.ports().inbound_hbone.into())),
+    ]);
+    matches.extend(not_from_proxy(intent));
+    to_proxy(intent, intent.inbound_method(), &matches, port, why)
 }

@@ -21,13 +21,16 @@ mod exceptions;
 mod guard;
 mod inbound;
 mod outbound;
+mod past;
 mod replies;
+mod sidecar;
 
 use crate::chain::{Attachment, Chain, ChainKind, Hook, Policy};
 use crate::family::Family;
-use crate::intent::{Families, Intent};
+use crate::intent::{Families, Guard, Intent, Method, ProxyIdentity};
+use crate::port::Port;
 use crate::routing::{PolicyRule, Route};
-use crate::rule::{Match, Rule, Test};
+use crate::rule::{Action, Match, Protocol, Rule, Test};
 
 /// The name of the table that holds all chains, of nftables family `inet`.
 pub const TABLE: &str = "inpod";
@@ -62,11 +65,11 @@ impl Plan {
                 ChainKind::Filter,
                 Hook::Prerouting,
                 MANGLE,
-                replies::tag_connection(intent),
+                mangle_prerouting(intent),
             ),
-            chain("mangle-output", ChainKind::Route, Hook::Output, MANGLE, replies::steer_back(intent)),
-            chain("nat-prerouting", ChainKind::Nat, Hook::Prerouting, NAT_DST, inbound::rules(intent)),
-            chain("nat-output", ChainKind::Nat, Hook::Output, NAT_DST, outbound::rules(intent)),
+            chain("mangle-output", ChainKind::Route, Hook::Output, MANGLE, mangle_output(intent)),
+            chain("nat-prerouting", ChainKind::Nat, Hook::Prerouting, NAT_DST, inbound::redirect(intent)),
+            chain("nat-output", ChainKind::Nat, Hook::Output, NAT_DST, outbound::redirect(intent)),
             chain("guard-input", ChainKind::Filter, Hook::Input, FILTER, guard::input(intent)),
             chain("guard-forward", ChainKind::Filter, Hook::Forward, FILTER, guard::forward(intent)),
             chain("guard-output", ChainKind::Filter, Hook::Output, FILTER, guard::output(intent)),
@@ -107,7 +110,14 @@ impl Plan {
     }
 }
 
-fn chain(name: &'static str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+fn chain(name: &'static str, kind: ChainKind, hook: Hook, priority: i32, all: Vec<Rule>) -> Chain {
+    // An option may repeat what another says already.
+    let mut rules: Vec<Rule> = Vec::new();
+    for rule in all {
+        if !rules.iter().any(|earlier| earlier.does_the_same_as(&rule)) {
+            rules.push(rule);
+        }
+    }
     // Accept: capture is done by what the rules say, and traffic of other protocols is not ours to stop.
     Chain {
         name: name.into(),
@@ -124,9 +134,49 @@ fn captured_families(intent: &Intent) -> Option<Match> {
     }
 }
 
-/// The condition without which the proxy would capture what it sends itself.
-fn not_from_proxy(intent: &Intent) -> Match {
-    Match::PacketMark(Test::IsNot(intent.marks().proxy()))
+fn mangle_prerouting(intent: &Intent) -> Vec<Rule> {
+    [
+        replies::tag_connection(intent),
+        past::received(intent),
+        outbound::diverted(intent),
+        inbound::intercept(intent),
+    ]
+    .concat()
+}
+
+fn mangle_output(intent: &Intent) -> Vec<Rule> {
+    [replies::steer_back(intent), past::sent(intent), outbound::divert(intent)].concat()
+}
+
+/// The rules that bring packets to a port of the proxy.
+fn to_proxy(intent: &Intent, method: Method, matches: &[Match], port: Port, why: &'static str) -> Vec<Rule> {
+    let rule = |action, why| Rule::new(matches.iter().cloned(), action, why);
+    match (method, intent.guard()) {
+        (Method::Redirect, _) => vec![rule(Action::Redirect(port), why)],
+        // Where nobody listens the packet goes on, and is refused when it would arrive.
+        (Method::Tproxy, Guard::On) => vec![rule(Action::Intercept(port, intent.marks().connection()), why)],
+        (Method::Tproxy, Guard::Off) => vec![
+            rule(Action::Intercept(port, intent.marks().connection()), why),
+            rule(Action::Drop, "nobody listens where this should go: it goes nowhere"),
+        ],
+    }
+}
+
+/// A rule about TCP of the captured families.
+fn tcp<const N: usize>(intent: &Intent, matches: [Match; N], action: Action, why: &'static str) -> Rule {
+    let has_family =
+        matches.iter().any(|condition| matches!(condition, Match::Source(_) | Match::Destination(_)));
+    let family = if has_family { None } else { captured_families(intent) };
+    Rule::new(matches.into_iter().chain([Match::Protocol(Protocol::Tcp)]).chain(family), action, why)
+}
+
+/// The condition without which the proxy would capture what it sends itself. One that is known by its owner is let past
+/// ([`past`]) instead.
+fn not_from_proxy(intent: &Intent) -> Option<Match> {
+    match intent.proxy() {
+        ProxyIdentity::Mark => Some(Match::PacketMark(Test::IsNot(intent.marks().proxy()))),
+        ProxyIdentity::Owners(_) => None,
+    }
 }
 
 /// The condition that keeps the application's talk with itself out of a rule.

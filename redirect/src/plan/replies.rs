@@ -11,7 +11,7 @@
 //! ```
 
 use crate::family::Family;
-use crate::intent::Intent;
+use crate::intent::{Intent, Method, ProxyIdentity};
 use crate::routing::{PolicyRule, Route};
 use crate::rule::{Action, Match, Rule, Test};
 
@@ -20,6 +20,9 @@ use super::captured_families;
 /// Connections that the proxy opens to the application are known by their mark, also when inbound capture is
 /// bypassed: tunnels end here then, too.
 pub(super) fn tag_connection(intent: &Intent) -> Vec<Rule> {
+    if !keeps_address_of_client(intent) {
+        return Vec::new();
+    }
     let from_proxy = Match::PacketMark(Test::Is(intent.marks().proxy()));
     vec![Rule::new(
         [from_proxy].into_iter().chain(captured_families(intent)),
@@ -32,6 +35,9 @@ pub(super) fn tag_connection(intent: &Intent) -> Vec<Rule> {
 /// value under its mask on the connection, setting that value is restoring it: the bits outside the mask, which
 /// are someone else's, stay.
 pub(super) fn steer_back(intent: &Intent) -> Vec<Rule> {
+    if !keeps_address_of_client(intent) {
+        return Vec::new();
+    }
     let connection = intent.marks().connection();
     let reply = Match::ConnectionMark(Test::Is(connection));
     vec![Rule::new(
@@ -50,11 +56,26 @@ pub(super) fn policy_rules(intent: &Intent) -> Vec<PolicyRule> {
         priority: routing.priority(),
         table: routing.table(),
     };
-    intent.families().all().iter().map(rule).collect()
+    routed_families(intent).iter().map(rule).collect()
 }
 
 /// In that table every address is local.
 pub(super) fn routes(intent: &Intent) -> Vec<Route> {
     let table = intent.reply_routing().table();
-    intent.families().all().iter().map(|&family| Route { family, table }).collect()
+    routed_families(intent).iter().map(|&family| Route { family, table }).collect()
+}
+
+/// A proxy in the pod delivers from an address of its own, to which answers find their way.
+fn keeps_address_of_client(intent: &Intent) -> bool {
+    *intent.proxy() == ProxyIdentity::Mark
+}
+
+/// Whether anything takes the mark by which it is routed back.
+pub(super) fn are_routed(intent: &Intent) -> bool {
+    keeps_address_of_client(intent)
+        || [intent.inbound_method(), intent.outbound_method()].contains(&Method::Tproxy)
+}
+
+fn routed_families(intent: &Intent) -> &'static [Family] {
+    if are_routed(intent) { intent.families().all() } else { &[] }
 }

@@ -1,4 +1,4 @@
-//! The plan against what capture means, packet by packet: a slow walk over the neutral rules stands in for a kernel.
+//! The plan against what capture means, chain by chain: a slow walk over the neutral rules stands in for a kernel.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,8 +9,9 @@ use proptest::sample::select;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 use crate::{
-    DnsCapture, Exception, Families, Family, Guard, Inbound, Intent, InterfaceName, Mark, Marks, Plan, Port,
-    Ports, ProbeAddresses, ReplyRouting,
+    DnsCapture, Dscp, Exception, Families, Family, Guard, HboneSign, Inbound, Inclusion, Intent,
+    InterfaceName, Mark, Marks, Method, Owner, Plan, Port, Ports, ProbeAddresses, ProxyIdentity,
+    ReplyRouting,
 };
 
 /// A packet, as far as rules look at it.
@@ -48,14 +49,16 @@ impl Packet {
             Match::SocketMark(test) => {
                 holds(test, |mark| self.socket_mark.is_some_and(|bits| mark.is_on(bits)))
             }
-            // No packet of these scenes is owned by anybody that a plan names.
-            Match::User(test) | Match::Group(test) => holds(test, |_| false),
+            // No packet of these scenes is owned by anybody, or has a class.
+            Match::User(_) | Match::Group(_) | Match::Transparent | Match::Dscp(..) => false,
         }
     }
 
     /// Whether a socket of the proxy is known to be about to receive it.
     fn is_for_proxy(&self, intent: &Intent) -> bool {
-        intent.guard() == Guard::On && self.socket_mark.is_some_and(|bits| intent.marks().proxy().is_on(bits))
+        intent.guard() == Guard::On
+            && self.flags == Some(TcpFlags::Acknowledges)
+            && self.socket_mark.is_some_and(|bits| intent.marks().proxy().is_on(bits))
     }
 
     /// Whether the intent leaves it alone, as something that the application sends.
@@ -64,7 +67,7 @@ impl Packet {
             Exception::ToPorts(ports) => ports.contains(self.destination_port),
             Exception::ToNetwork(network) => network.contains(self.destination),
             Exception::ByInterface(name) => self.outgoing.as_ref() == Some(name),
-            Exception::AtPorts(_) | Exception::FromNetwork(_) => false,
+            Exception::AtPorts(_) | Exception::FromNetwork(_) | Exception::SentBy(_) => false,
         };
         intent.exceptions().iter().any(is)
     }
@@ -85,7 +88,7 @@ impl Packet {
             Exception::AtPorts(ports) => ports.contains(self.destination_port),
             Exception::FromNetwork(network) => network.contains(self.source),
             Exception::ByInterface(name) => self.incoming.as_ref() == Some(name),
-            Exception::ToPorts(_) | Exception::ToNetwork(_) => false,
+            Exception::ToPorts(_) | Exception::ToNetwork(_) | Exception::SentBy(_) => false,
         };
         intent.exceptions().iter().any(is)
     }
@@ -134,18 +137,69 @@ prop_compose! {
             .with_dns(if dns { DnsCapture::To(port(3)) } else { DnsCapture::Off })
             .unwrap()
             .with_inbound(if bypassed { Inbound::Bypassed } else { Inbound::Captured })
+            .unwrap()
             .with_virtual_interfaces(interfaces.iter().map(|name| interface(name)).collect())
             .unwrap()
             .with_families(if v4_only { Families::V4 } else { Families::V4AndV6 })
             .with_marks(
                 Marks::new(Mark::new(proxy, mask).unwrap(), Mark::new(connection, connection_mask).unwrap()).unwrap(),
             )
+            .unwrap()
             .with_probe_addresses(ProbeAddresses::new(probe, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 7)).unwrap())
             .with_exceptions(exceptions)
             .unwrap()
             .with_guard(if guarded { Guard::On } else { Guard::Off })
             .with_reply_routing(ReplyRouting::new(table, priority).unwrap())
     }
+}
+
+/// With the options that change the shape of a plan.
+pub(crate) fn all_intents() -> impl Strategy<Value = Intent> {
+    let methods = || select(vec![Method::Redirect, Method::Tproxy]);
+    let signs = select(vec![
+        HboneSign::Port,
+        HboneSign::Dscp(Dscp::new(0x17).unwrap()),
+        HboneSign::Mark(Mark::new(0x1000, 0x1000).unwrap()),
+    ]);
+    let owners = || {
+        select(vec!["0", "1000", "2000-2999"]).prop_flat_map(|ids| {
+            let ids = ids.parse().unwrap();
+            select(vec![Owner::User(ids), Owner::Group(ids)])
+        })
+    };
+    let proxys = prop_oneof![
+        3 => Just(ProxyIdentity::Mark),
+        1 => vec(owners(), 1..3).prop_map(ProxyIdentity::Owners)
+    ];
+    let ports = || select(vec!["80", "1-79", "8000-9000"]).prop_map(|text| text.parse().unwrap());
+    let networks = select(vec!["10.0.0.0/8", "fd77::/16"]).prop_map(|text| text.parse().unwrap());
+    let inclusions = vec(
+        prop_oneof![
+            ports().prop_map(Inclusion::ToPorts),
+            networks.prop_map(Inclusion::ToNetwork),
+            ports().prop_map(Inclusion::AtPorts),
+            owners().prop_map(Inclusion::SentBy),
+        ],
+        0..3,
+    );
+    let exceptions = vec(owners().prop_map(Exception::SentBy), 0..2);
+    (intents(), methods(), methods(), signs, proxys, inclusions, exceptions, any::<bool>()).prop_map(
+        |(intent, inbound, outbound, sign, proxy, inclusions, more, probes)| {
+            let exceptions = intent.exceptions().iter().cloned().chain(more).collect();
+            let probes = intent.probe_addresses().filter(|_| probes);
+            let intent = intent
+                .with_inbound_method(inbound)
+                .with_outbound_method(outbound)
+                .with_probe_addresses(probes)
+                .with_proxy(proxy)
+                .unwrap()
+                .with_exceptions(exceptions)
+                .unwrap();
+            // What cannot be together is left out.
+            let intent = intent.clone().with_hbone(sign).unwrap_or(intent);
+            intent.clone().with_inclusions(inclusions).unwrap_or(intent)
+        },
+    )
 }
 
 fn exceptions() -> impl Strategy<Value = Exception> {
@@ -166,7 +220,7 @@ fn exceptions() -> impl Strategy<Value = Exception> {
 /// An intent and a packet that is likely to touch what the intent names.
 fn scenes() -> impl Strategy<Value = (Intent, Packet)> {
     intents().prop_flat_map(|intent| {
-        let probes = intent.probe_addresses();
+        let probes = intent.probe_addresses().unwrap();
         let addresses = move |family: Family| {
             let others: [IpAddr; 2] = match family {
                 Family::V4 => [Ipv4Addr::new(10, 1, 2, 3).into(), Ipv4Addr::new(127, 0, 0, 2).into()],
@@ -190,7 +244,8 @@ fn scenes() -> impl Strategy<Value = (Intent, Packet)> {
             prop_oneof![Just(0), Just(marks.proxy().value()), Just(marks.connection().value()), any::<u32>()]
         };
         let socket_marks = prop_oneof![Just(None), marks().prop_map(Some)];
-        let flags = select(vec![None, Some(TcpFlags::Opens), Some(TcpFlags::Resets)]);
+        let flags =
+            select(vec![None, Some(TcpFlags::Opens), Some(TcpFlags::Acknowledges), Some(TcpFlags::Resets)]);
         let packet = (
             (names.clone(), names, select(vec![Protocol::Tcp, Protocol::Udp])),
             select(vec![Family::V4, Family::V6])
@@ -257,7 +312,7 @@ proptest! {
             protocol != Protocol::Tcp,
             !intent.families().all().contains(&to),
             destination == to.loopback(),
-            destination == intent.probe_addresses().of(to),
+            destination == intent.probe_addresses().unwrap().of(to),
             intent.marks().proxy().is_on(mark),
             packet.is_sent_by_exception(&intent),
         ];
@@ -285,7 +340,7 @@ proptest! {
             && !packet.is_for_proxy(&intent)
             && !packet.is_received_by_exception(&intent);
         let to_application = intent.inbound() == Inbound::Captured
-            && source != intent.probe_addresses().of(from)
+            && source != intent.probe_addresses().unwrap().of(from)
             && destination != from.loopback()
             && destination_port != intent.ports().inbound_hbone;
         let walked = packet.walks(&Plan::new(&intent), "nat-prerouting");
@@ -305,7 +360,7 @@ proptest! {
         let intent = intent.with_guard(Guard::On);
         let packet = Packet { outgoing: Some(interface("eth0")), incoming: None, ..packet };
         let to = Family::of(packet.destination);
-        let probe = intent.probe_addresses().of(to);
+        let probe = intent.probe_addresses().unwrap().of(to);
         let let_out = [
             packet.protocol != Protocol::Tcp,
             !intent.families().all().contains(&to),
@@ -331,7 +386,7 @@ proptest! {
 
     #[test]
     fn nothing_arrives_past_the_guard((intent, packet) in scenes()) {
-        let intent = intent.with_guard(Guard::On).with_inbound(Inbound::Captured);
+        let intent = intent.with_guard(Guard::On).with_inbound(Inbound::Captured).unwrap();
         let packet = Packet { outgoing: None, incoming: Some(interface("eth0")), ..packet };
         let from = Family::of(packet.source);
         let let_in = [
@@ -339,8 +394,8 @@ proptest! {
             !intent.families().all().contains(&from),
             proxy_ports(&intent).contains(&packet.destination_port),
             packet.reply,
-            packet.is_for_proxy(&intent),
-            packet.source == intent.probe_addresses().of(from),
+            packet.socket_mark.is_some_and(|bits| intent.marks().proxy().is_on(bits)),
+            packet.source == intent.probe_addresses().unwrap().of(from),
             packet.is_received_by_exception(&intent),
         ];
         let plan = Plan::new(&intent);
@@ -387,7 +442,7 @@ proptest! {
     }
 
     #[test]
-    fn every_reason_fits_into_a_comment(intent in intents()) {
+    fn every_reason_fits_into_a_comment(intent in all_intents()) {
         for rule in Plan::new(&intent).chains().iter().flat_map(|chain| &chain.rules) {
             let why = rule.why();
             prop_assert!((1..=crate::rule::MAX_WHY).contains(&why.len()), "{}", why);

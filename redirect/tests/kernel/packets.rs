@@ -58,7 +58,7 @@ pub(crate) fn tests() -> Vec<Case> {
 }
 
 fn ingress() -> Intent {
-    Intent::ambient().with_inbound(Inbound::Bypassed)
+    Intent::ambient().with_inbound(Inbound::Bypassed).unwrap()
 }
 
 fn with_dns() -> Intent {

@@ -1,14 +1,23 @@
 //! Intent: which traffic of a pod to capture, and where to send it.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod error;
+mod options;
+mod ports;
+mod probe_addresses;
 
 use crate::exception::Exception;
-use crate::family::Family;
+use crate::id_range::IdRange;
+use crate::inclusion::Inclusion;
 use crate::interface::InterfaceName;
 use crate::mark::Marks;
+use crate::owner::Owner;
 use crate::port::Port;
 use crate::routing::ReplyRouting;
+
+pub use error::IntentError;
+pub use options::{DnsCapture, Families, Guard, HboneSign, Inbound, Method, ProxyIdentity};
+pub use ports::{PortRole, Ports};
+pub use probe_addresses::{ProbeAddressError, ProbeAddresses};
 
 /// The most virtual interfaces that one pod may have captured: far above any real pod, and few enough that the
 /// rules stay one small transaction, since the list often comes from an annotation on the pod.
@@ -17,201 +26,34 @@ const MAX_VIRTUAL_INTERFACES: usize = 64;
 /// The most exceptions that one pod may have: as many, and for the same reasons.
 const MAX_EXCEPTIONS: usize = 64;
 
+/// The most inclusions, likewise.
+const MAX_INCLUSIONS: usize = 64;
+
+/// The most owners by which a proxy can be known, likewise.
+const MAX_OWNERS: usize = 64;
+
+/// The user and the group as which a sidecar runs in Istio (`PROXY_UID` and `PROXY_GID`).
+const SIDECAR: u32 = 1337;
+
 /// Which traffic of a pod to capture, and where to send it. Always valid: an intent that cannot work, or that
 /// would let the proxy capture itself, cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intent {
     ports: Ports,
+    proxy: ProxyIdentity,
     inbound: Inbound,
+    inbound_method: Method,
+    outbound_method: Method,
+    hbone: HboneSign,
     dns: DnsCapture,
     virtual_interfaces: Vec<InterfaceName>,
     families: Families,
-    probe_addresses: ProbeAddresses,
+    probe_addresses: Option<ProbeAddresses>,
     marks: Marks,
     reply_routing: ReplyRouting,
     guard: Guard,
     exceptions: Vec<Exception>,
-}
-
-/// Whether what would escape capture is refused.
-///
-/// Capture by address translation holds only while conntrack knows a connection. With the guard, TCP that is about to leave
-/// the pod or to reach its application uncaptured, for whatever reason, is reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Guard {
-    /// It is refused.
-    On,
-    /// It passes, as with the rules of Istio's ambient mode: for a pod whose proxy does not mark all its sockets.
-    Off,
-}
-
-/// The ports on which the proxy listens in the pod. Its listeners are on the wildcard address: a redirected
-/// connection arrives at loopback (out) or at the pod's own address (in).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ports {
-    /// Takes what the application sends, `SO_ORIGINAL_DST` tells to where.
-    pub outbound: Port,
-    /// Takes what arrives for the application outside any tunnel.
-    pub inbound_plaintext: Port,
-    /// Takes tunnels (HBONE). Peers connect to it themselves: it is excepted from capture, not redirected to.
-    pub inbound_hbone: Port,
-}
-
-impl Ports {
-    /// Istio's: 15001, 15006, 15008.
-    pub const ISTIO: Self = Self {
-        outbound: Port::literal(15001),
-        inbound_plaintext: Port::literal(15006),
-        inbound_hbone: Port::literal(15008),
-    };
-}
-
-/// Whether connections to the application are captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Inbound {
-    /// Plaintext connections go to the proxy.
-    Captured,
-    /// Plaintext connections go straight to the application, as a gateway that has its own entrance needs.
-    /// Tunnels still reach the proxy. Istio: annotation `ambient.istio.io/bypass-inbound-capture`.
-    Bypassed,
-}
-
-/// Whether the application's DNS queries (port 53, UDP and TCP) are captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DnsCapture {
-    /// They are treated as any other traffic: UDP is left alone.
-    Off,
-    /// They go to this port. The UDP listener must be bound to loopback, not to the wildcard: otherwise the
-    /// reply carries the pod's address, is not translated back, and the resolver drops it.
-    To(Port),
-}
-
-/// For which families traffic is captured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Families {
-    /// IPv4 only. **IPv6 is then not captured at all**: for pods that have none.
-    V4,
-    /// Both. Where IPv6 is off in the pod's namespace this is right as well: see [`Applied`](crate::Applied).
-    V4AndV6,
-}
-
-impl Families {
-    /// The families, in order.
-    pub const fn all(self) -> &'static [Family] {
-        match self {
-            Self::V4 => &[Family::V4],
-            Self::V4AndV6 => &[Family::V4, Family::V6],
-        }
-    }
-}
-
-/// The addresses from which the node's health probes come (the node translates the source of each probe to
-/// them, so that rules in the pod can know it). Always valid: neither unspecified, loopback nor multicast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ProbeAddresses {
-    v4: Ipv4Addr,
-    v6: Ipv6Addr,
-}
-
-/// An address from which no probe can come: unspecified, loopback or multicast.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no probe can come from {0}")]
-#[non_exhaustive]
-pub struct ProbeAddressError(pub IpAddr);
-
-impl ProbeAddresses {
-    /// Istio's: 169.254.7.127 and fd16:9254:7127:1337:ffff:ffff:ffff:ffff (`HOST_PROBE_SNAT_IP` and
-    /// `HOST_PROBE_SNAT_IPV6`).
-    pub const ISTIO: Self = Self {
-        v4: Ipv4Addr::new(169, 254, 7, 127),
-        v6: Ipv6Addr::new(0xfd16, 0x9254, 0x7127, 0x1337, 0xffff, 0xffff, 0xffff, 0xffff),
-    };
-
-    /// These addresses.
-    ///
-    /// # Errors
-    /// When no probe can come from one of them.
-    pub const fn new(v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self, ProbeAddressError> {
-        if v4.is_unspecified() || v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() {
-            return Err(ProbeAddressError(IpAddr::V4(v4)));
-        }
-        if v6.is_unspecified() || v6.is_loopback() || v6.is_multicast() {
-            return Err(ProbeAddressError(IpAddr::V6(v6)));
-        }
-        Ok(Self { v4, v6 })
-    }
-
-    /// The address of this family.
-    pub const fn of(self, family: Family) -> IpAddr {
-        match family {
-            Family::V4 => IpAddr::V4(self.v4),
-            Family::V6 => IpAddr::V6(self.v6),
-        }
-    }
-}
-
-/// Why an [`Intent`] cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum IntentError {
-    /// One port has two roles, so the proxy could not tell what it accepts there.
-    #[error("port {port} cannot be both {first} and {second}")]
-    OnePortTwoRoles {
-        /// The port.
-        port: Port,
-        /// What it already is.
-        first: PortRole,
-        /// What it should also become.
-        second: PortRole,
-    },
-    /// The loopback interface is named as a virtual one: the proxy's own connections to the application, which
-    /// come in by it, would be captured as the application's.
-    #[error("the loopback interface cannot be captured as a virtual one")]
-    LoopbackIsVirtual,
-    /// The loopback interface is excepted: redirected connections go by it, so that answers to them would count as excepted.
-    #[error("the loopback interface cannot be excepted: captured connections go by it")]
-    LoopbackIsExcepted,
-    /// More exceptions are named than one pod may have.
-    #[error("at most {limit} exceptions can be made, not {actual}")]
-    TooManyExceptions {
-        /// The most that are taken.
-        limit: usize,
-        /// How many were named.
-        actual: usize,
-    },
-    /// More virtual interfaces are named than one pod may have.
-    #[error("at most {limit} virtual interfaces can be captured, not {actual}")]
-    TooManyInterfaces {
-        /// The most that are taken.
-        limit: usize,
-        /// How many were named.
-        actual: usize,
-    },
-}
-
-/// What a port is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PortRole {
-    /// [`Ports::outbound`].
-    Outbound,
-    /// [`Ports::inbound_plaintext`].
-    InboundPlaintext,
-    /// [`Ports::inbound_hbone`].
-    InboundHbone,
-    /// [`DnsCapture::To`].
-    Dns,
-}
-
-impl fmt::Display for PortRole {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Outbound => "the outbound port",
-            Self::InboundPlaintext => "the inbound plaintext port",
-            Self::InboundHbone => "the inbound HBONE port",
-            Self::Dns => "the DNS port",
-        })
-    }
+    inclusions: Vec<Inclusion>,
 }
 
 impl Intent {
@@ -221,15 +63,31 @@ impl Intent {
     pub fn ambient() -> Self {
         Self {
             ports: Ports::ISTIO,
+            proxy: ProxyIdentity::Mark,
             inbound: Inbound::Captured,
+            inbound_method: Method::Redirect,
+            outbound_method: Method::Redirect,
+            hbone: HboneSign::Port,
             dns: DnsCapture::Off,
             virtual_interfaces: Vec::new(),
             families: Families::V4AndV6,
-            probe_addresses: ProbeAddresses::ISTIO,
+            probe_addresses: Some(ProbeAddresses::ISTIO),
             marks: Marks::ISTIO,
             reply_routing: ReplyRouting::ISTIO,
             guard: Guard::On,
             exceptions: Vec::new(),
+            inclusions: Vec::new(),
+        }
+    }
+
+    /// What a proxy of the pod's own captures, as in Istio's sidecar mode: it runs in the pod as user or group 1337, delivers to
+    /// the application from 127.0.0.6 or ::6, and answers probes for it; all TCP in both directions goes to it.
+    pub fn sidecar() -> Self {
+        let id = IdRange::single(SIDECAR);
+        Self {
+            proxy: ProxyIdentity::Owners(vec![Owner::User(id), Owner::Group(id)]),
+            probe_addresses: None,
+            ..Self::ambient()
         }
     }
 
@@ -238,7 +96,7 @@ impl Intent {
     /// # Errors
     /// When one port has two roles.
     pub fn with_ports(self, ports: Ports) -> Result<Self, IntentError> {
-        Self { ports, ..self }.with_distinct_ports()
+        Self { ports, ..self }.checked()
     }
 
     /// With DNS captured, or not.
@@ -246,13 +104,43 @@ impl Intent {
     /// # Errors
     /// When the port already has another role.
     pub fn with_dns(self, dns: DnsCapture) -> Result<Self, IntentError> {
-        Self { dns, ..self }.with_distinct_ports()
+        Self { dns, ..self }.checked()
+    }
+
+    /// With the proxy known by this.
+    ///
+    /// # Errors
+    /// When it has no owner or too many.
+    pub fn with_proxy(self, proxy: ProxyIdentity) -> Result<Self, IntentError> {
+        Self { proxy, ..self }.checked()
     }
 
     /// With connections to the application captured, or not.
+    ///
+    /// # Errors
+    /// When they are not and some are included.
+    pub fn with_inbound(self, inbound: Inbound) -> Result<Self, IntentError> {
+        Self { inbound, ..self }.checked()
+    }
+
+    /// With connections to the application brought to the proxy in this way.
     #[must_use]
-    pub fn with_inbound(self, inbound: Inbound) -> Self {
-        Self { inbound, ..self }
+    pub fn with_inbound_method(self, inbound_method: Method) -> Self {
+        Self { inbound_method, ..self }
+    }
+
+    /// With connections of the application brought to the proxy in this way.
+    #[must_use]
+    pub fn with_outbound_method(self, outbound_method: Method) -> Self {
+        Self { outbound_method, ..self }
+    }
+
+    /// With tunnels known by this.
+    ///
+    /// # Errors
+    /// When it is a mark that cannot be told apart from the others.
+    pub fn with_hbone(self, hbone: HboneSign) -> Result<Self, IntentError> {
+        Self { hbone, ..self }.checked()
     }
 
     /// With all TCP that comes in by these interfaces treated as what the application sends: behind each is a
@@ -284,16 +172,19 @@ impl Intent {
         Self { families, ..self }
     }
 
-    /// With the node's probes coming from these addresses.
+    /// With the node's probes coming from these addresses; or, with none, nothing excepted for them: then probes are sent to
+    /// the proxy, or fail.
     #[must_use]
-    pub fn with_probe_addresses(self, probe_addresses: ProbeAddresses) -> Self {
-        Self { probe_addresses, ..self }
+    pub fn with_probe_addresses(self, probe_addresses: impl Into<Option<ProbeAddresses>>) -> Self {
+        Self { probe_addresses: probe_addresses.into(), ..self }
     }
 
     /// With these marks.
-    #[must_use]
-    pub fn with_marks(self, marks: Marks) -> Self {
-        Self { marks, ..self }
+    ///
+    /// # Errors
+    /// When tunnels are known by a mark that cannot be told apart from them.
+    pub fn with_marks(self, marks: Marks) -> Result<Self, IntentError> {
+        Self { marks, ..self }.checked()
     }
 
     /// With replies routed to the proxy by this table and rule.
@@ -328,6 +219,30 @@ impl Intent {
         Ok(Self { exceptions: once, ..self })
     }
 
+    /// With only this captured: of what the application sends, what goes to an included port or address, if such are named;
+    /// and only what an included owner sends, if such are named; of what comes for it, what comes for an included port, if
+    /// such are named. Exceptions are excepted from it. One given twice counts once.
+    ///
+    /// # Errors
+    /// When there are too many, or ports at which nothing is captured.
+    pub fn with_inclusions(self, inclusions: Vec<Inclusion>) -> Result<Self, IntentError> {
+        if inclusions.len() > MAX_INCLUSIONS {
+            return Err(IntentError::TooManyInclusions { limit: MAX_INCLUSIONS, actual: inclusions.len() });
+        }
+        let mut once: Vec<Inclusion> = Vec::new();
+        for inclusion in inclusions {
+            if !once.contains(&inclusion) {
+                once.push(inclusion);
+            }
+        }
+        Self { inclusions: once, ..self }.checked()
+    }
+
+    /// What alone is captured, each once; with none, everything.
+    pub fn inclusions(&self) -> &[Inclusion] {
+        &self.inclusions
+    }
+
     /// What is left alone, each once.
     pub fn exceptions(&self) -> &[Exception] {
         &self.exceptions
@@ -341,6 +256,26 @@ impl Intent {
     /// The proxy's ports.
     pub fn ports(&self) -> Ports {
         self.ports
+    }
+
+    /// By what the proxy is known.
+    pub fn proxy(&self) -> &ProxyIdentity {
+        &self.proxy
+    }
+
+    /// How connections to the application are brought to the proxy.
+    pub fn inbound_method(&self) -> Method {
+        self.inbound_method
+    }
+
+    /// How connections of the application are brought to the proxy.
+    pub fn outbound_method(&self) -> Method {
+        self.outbound_method
+    }
+
+    /// By what tunnels are known.
+    pub fn hbone(&self) -> HboneSign {
+        self.hbone
     }
 
     /// Whether connections to the application are captured.
@@ -363,8 +298,8 @@ impl Intent {
         self.families
     }
 
-    /// From where the node's probes come.
-    pub fn probe_addresses(&self) -> ProbeAddresses {
+    /// From where the node's probes come, if anything is excepted for them.
+    pub fn probe_addresses(&self) -> Option<ProbeAddresses> {
         self.probe_addresses
     }
 
@@ -378,7 +313,31 @@ impl Intent {
         self.reply_routing
     }
 
-    fn with_distinct_ports(self) -> Result<Self, IntentError> {
+    fn checked(self) -> Result<Self, IntentError> {
+        self.has_distinct_ports()?;
+        let marks = self.marks;
+        if let HboneSign::Mark(mark) = self.hbone
+            && let Some(other) =
+                [marks.proxy(), marks.connection()].into_iter().find(|other| !mark.differs(*other))
+        {
+            return Err(IntentError::OneMarkTwoMeanings { mark, other });
+        }
+        if self.inbound == Inbound::Bypassed
+            && let Some(inclusion) =
+                self.inclusions.iter().find(|inclusion| inclusion.not_received().is_some())
+        {
+            return Err(IntentError::IncludedButBypassed { inclusion: inclusion.clone() });
+        }
+        match &self.proxy {
+            ProxyIdentity::Owners(owners) if owners.is_empty() => Err(IntentError::ProxyUnknown),
+            ProxyIdentity::Owners(owners) if owners.len() > MAX_OWNERS => {
+                Err(IntentError::TooManyOwners { limit: MAX_OWNERS, actual: owners.len() })
+            }
+            ProxyIdentity::Owners(_) | ProxyIdentity::Mark => Ok(self),
+        }
+    }
+
+    fn has_distinct_ports(&self) -> Result<(), IntentError> {
         let mut taken: Vec<(Port, PortRole)> = vec![
             (self.ports.outbound, PortRole::Outbound),
             (self.ports.inbound_plaintext, PortRole::InboundPlaintext),
@@ -392,7 +351,7 @@ impl Intent {
                 return Err(IntentError::OnePortTwoRoles { port, first, second });
             }
         }
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -406,6 +365,38 @@ impl Default for Intent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mark::Mark;
+
+    #[test]
+    fn what_cannot_work_does_not_build() {
+        let port = |number| Port::new(number).unwrap().into();
+        let at = vec![Inclusion::AtPorts(port(80))];
+        let bypassed = Intent::ambient().with_inbound(Inbound::Bypassed).unwrap();
+        let inclusion = at[0].clone();
+        assert_eq!(bypassed.with_inclusions(at.clone()), Err(IntentError::IncludedButBypassed { inclusion }));
+        let included = Intent::ambient().with_inclusions(at).unwrap();
+        assert!(included.with_inbound(Inbound::Bypassed).is_err());
+
+        let mark = Mark::new(0x1000, 0x1000).unwrap();
+        let signed = Intent::ambient().with_hbone(HboneSign::Mark(mark)).unwrap();
+        let others = Marks::new(mark, Mark::new(0x2000, 0xf000).unwrap()).unwrap();
+        assert_eq!(signed.with_marks(others), Err(IntentError::OneMarkTwoMeanings { mark, other: mark }));
+        let proxys = HboneSign::Mark(Marks::ISTIO.proxy());
+        assert!(Intent::ambient().with_hbone(proxys).is_err());
+
+        let nobody = ProxyIdentity::Owners(Vec::new());
+        assert_eq!(Intent::sidecar().with_proxy(nobody), Err(IntentError::ProxyUnknown));
+        let many = ProxyIdentity::Owners(vec![Owner::User(IdRange::single(1)); 65]);
+        assert_eq!(
+            Intent::sidecar().with_proxy(many),
+            Err(IntentError::TooManyOwners { limit: 64, actual: 65 })
+        );
+        let many = vec![Inclusion::ToPorts(port(1)); 65];
+        assert_eq!(
+            Intent::ambient().with_inclusions(many),
+            Err(IntentError::TooManyInclusions { limit: 64, actual: 65 })
+        );
+    }
 
     fn port(number: u16) -> Port {
         Port::new(number).unwrap()
@@ -452,14 +443,5 @@ mod tests {
             Intent::ambient().with_exceptions(vec![by("eth1"); 65]),
             Err(IntentError::TooManyExceptions { limit: 64, actual: 65 })
         );
-    }
-
-    #[test]
-    fn no_probe_comes_from_loopback_or_everywhere() {
-        let v6 = "fd00::1".parse().unwrap();
-        assert!(ProbeAddresses::new(Ipv4Addr::new(169, 254, 7, 127), v6).is_ok());
-        assert!(ProbeAddresses::new(Ipv4Addr::UNSPECIFIED, v6).is_err());
-        assert!(ProbeAddresses::new(Ipv4Addr::LOCALHOST, v6).is_err());
-        assert!(ProbeAddresses::new(Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::LOCALHOST).is_err());
     }
 }
