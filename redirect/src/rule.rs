@@ -148,6 +148,14 @@ impl Rule {
         &self.why
     }
 
+    /// The family of the packets that can meet all conditions, if they say it.
+    pub(crate) fn family(&self) -> Option<Family> {
+        self.matches.iter().find_map(|condition| match condition {
+            Match::Family(family) => Some(*family),
+            other => other.implied_family(),
+        })
+    }
+
     /// Whether the two do the same, whatever they say why.
     pub fn does_the_same_as(&self, other: &Self) -> bool {
         self.matches == other.matches && self.action == other.action
@@ -218,7 +226,12 @@ impl fmt::Display for Rule {
                 _ => condition.write(f, protocol)?,
             }
         }
-        write!(f, "counter {}", self.action)
+        f.write_str("counter ")?;
+        match self.action {
+            // nft wants to hear again of which family the packets are, if the conditions say it.
+            Action::Intercept(port, mark) => write_intercept(f, self.family(), port, mark),
+            action => write!(f, "{action}"),
+        }
     }
 }
 
@@ -300,16 +313,27 @@ impl fmt::Display for Action {
             Self::Drop => f.write_str("drop"),
             Self::Reset => f.write_str("reject with tcp reset"),
             Self::Redirect(port) => write!(f, "redirect to :{port}"),
-            Self::Intercept(port, mark) => {
-                write!(f, "tproxy to :{port} ")?;
-                write_set(f, "meta mark", *mark)?;
-                f.write_str(" accept")
-            }
+            Self::Intercept(port, mark) => write_intercept(f, None, *port, *mark),
             Self::SetPacketMark(mark) => write_set(f, "meta mark", *mark),
             Self::SetConnectionMark(mark) => write_set(f, "ct mark", *mark),
             Self::SetZone(zone) => write!(f, "ct zone set {zone}"),
         }
     }
+}
+
+fn write_intercept(
+    f: &mut fmt::Formatter<'_>,
+    family: Option<Family>,
+    port: Port,
+    mark: Mark,
+) -> fmt::Result {
+    let family = family.map_or("", |family| match family {
+        Family::V4 => "ip ",
+        Family::V6 => "ip6 ",
+    });
+    write!(f, "tproxy {family}to :{port} ")?;
+    write_set(f, "meta mark", mark)?;
+    f.write_str(" accept")
 }
 
 fn write_set(f: &mut fmt::Formatter<'_>, what: &str, mark: Mark) -> fmt::Result {

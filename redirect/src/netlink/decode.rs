@@ -17,9 +17,9 @@ use crate::tcp_flags::TcpFlags;
 
 use super::encode::{
     DESTINATION_PORT, NAME_LEN, REPLY, SOURCE_PORT, TCP_FLAGS, TRANSPARENT, destination, dscp_bytes,
-    family_byte, protocol_byte, source, traffic_class,
+    protocol_byte, source, traffic_class,
 };
-use super::step::{Field, Slot, Step};
+use super::step::{Field, Slot, Step, family_byte};
 
 /// The rule of a program; none when it says something that a neutral rule cannot.
 pub(super) fn rule(steps: &[Step], why: impl Into<Cow<'static, str>>) -> Option<Rule> {
@@ -45,7 +45,10 @@ pub(super) fn rule(steps: &[Step], why: impl Into<Cow<'static, str>>) -> Option<
                 let (range, after) = range(after)?;
                 (Some(ports(*field, &range)?), after)
             }
-            _ => return Some(Rule::exactly(matches, action(rest)?, why)),
+            _ => {
+                let rule = Rule::exactly(matches, action(rest)?, why);
+                return says_family_alike(&rule, rest).then_some(rule);
+            }
         };
         matches.extend(condition);
         rest = after;
@@ -187,6 +190,14 @@ fn id(bytes: &[u8]) -> Option<IdRange> {
     IdRange::new(id, id).ok()
 }
 
+/// Whether the one step that says a family again says the same.
+fn says_family_alike(rule: &Rule, action: &[Step]) -> bool {
+    action.iter().all(|step| match step {
+        Step::Intercept(family) => *family == rule.family(),
+        _ => true,
+    })
+}
+
 /// The action of what follows the conditions. A counter may stand before it, nothing may follow it.
 fn action(steps: &[Step]) -> Option<Action> {
     match steps {
@@ -194,7 +205,7 @@ fn action(steps: &[Step]) -> Option<Action> {
         [Step::Drop] => Some(Action::Drop),
         [Step::Reset] => Some(Action::Reset),
         [Step::Immediate(bytes), Step::Redirect] => port(bytes).map(Action::Redirect),
-        [Step::Immediate(bytes), Step::Intercept, marking @ .., Step::Accept] => match action(marking)? {
+        [Step::Immediate(bytes), Step::Intercept(_), marking @ .., Step::Accept] => match action(marking)? {
             Action::SetPacketMark(mark) => Some(Action::Intercept(port(bytes)?, mark)),
             _ => None,
         },

@@ -13,7 +13,7 @@ use crate::port_range::PortRange;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 
-use super::step::{Base, Field, Slot, Step};
+use super::step::{Base, Field, Slot, Step, family_byte};
 
 /// The program of a rule: its conditions, a counter, its action.
 pub(super) fn steps(rule: &Rule) -> Vec<Step> {
@@ -22,7 +22,7 @@ pub(super) fn steps(rule: &Rule) -> Vec<Step> {
         steps.extend(condition_steps(condition));
     }
     steps.push(Step::Count);
-    steps.extend(action_steps(rule.action()));
+    steps.extend(action_steps(rule.action(), rule.family()));
     steps
 }
 
@@ -120,14 +120,14 @@ fn masked(field: Field, test: &Test<Mark>) -> Vec<Step> {
     vec![Step::Load(field), under_mask, compare(test, |mark| mark.value().to_ne_bytes().into())]
 }
 
-fn action_steps(action: Action) -> Vec<Step> {
+fn action_steps(action: Action, family: Option<Family>) -> Vec<Step> {
     match action {
         Action::Accept => vec![Step::Accept],
         Action::Drop => vec![Step::Drop],
         Action::Reset => vec![Step::Reset],
         Action::Redirect(port) => vec![Step::Immediate(port_bytes(&port)), Step::Redirect],
         Action::Intercept(port, mark) => {
-            let mut steps = vec![Step::Immediate(port_bytes(&port)), Step::Intercept];
+            let mut steps = vec![Step::Immediate(port_bytes(&port)), Step::Intercept(family)];
             steps.extend(set(Field::PacketMark, Slot::PacketMark, mark));
             steps.push(Step::Accept);
             steps
@@ -190,14 +190,6 @@ pub(super) const fn destination(family: Family) -> Field {
     match family {
         Family::V4 => Field::Payload { base: Base::Network, offset: 16, length: 4 },
         Family::V6 => Field::Payload { base: Base::Network, offset: 24, length: 16 },
-    }
-}
-
-/// `NFPROTO_IPV4` and `NFPROTO_IPV6` (`linux/netfilter.h`).
-pub(super) const fn family_byte(family: Family) -> u8 {
-    match family {
-        Family::V4 => 2,
-        Family::V6 => 10,
     }
 }
 

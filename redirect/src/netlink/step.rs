@@ -10,6 +10,8 @@ use netlink_packet_netfilter::nftables::{
     Operator, Payload, Register, Verdict, VerdictAttribute,
 };
 
+use crate::family::Family;
+
 use super::unread::{attributes, inside, read};
 
 /// One expression of a rule, as the wire has it.
@@ -50,8 +52,9 @@ pub(super) enum Step {
     Store(Slot),
     /// The packet is redirected to the port in the register.
     Redirect,
-    /// A socket that listens on the port in the register takes the packet; without one the rule ends here.
-    Intercept,
+    /// A socket that listens on the port in the register takes the packet; without one the rule ends here. Where the rule says
+    /// of which family its packets are, this does, too.
+    Intercept(Option<Family>),
     /// The packet is accepted.
     Accept,
     /// The packet is dropped.
@@ -179,6 +182,14 @@ const NUMBER_LEN: u32 = 4;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 
+/// `NFPROTO_IPV4` and `NFPROTO_IPV6` (`linux/netfilter.h`).
+pub(super) const fn family_byte(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
+}
+
 impl From<&Step> for Expression {
     fn from(step: &Step) -> Self {
         match step {
@@ -193,7 +204,7 @@ impl From<&Step> for Expression {
             Step::NotEqual(bytes) => compare(Operator::NotEqual, bytes),
             Step::Store(slot) => store(*slot),
             Step::Redirect => other(REDIR, &[(NFTA_REDIR_REG_PROTO_MIN, u32::from(REGISTER))]),
-            Step::Intercept => other(TPROXY, &INTERCEPT),
+            Step::Intercept(family) => other(TPROXY, &intercept(*family)),
             Step::Accept => verdict(ACCEPT),
             Step::Drop => verdict(DROP),
             Step::Reset => other(REJECT, &[(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)]),
@@ -268,9 +279,10 @@ fn compare(operator: Operator, bytes: &[u8]) -> Expression {
 }
 
 /// The attributes of the step that looks for a socket.
-const INTERCEPT: [(u16, u32); 2] =
-    // NFT_REG_1.
-    [(NFTA_TPROXY_FAMILY, BOTH_FAMILIES), (NFTA_TPROXY_REG_PORT, 1)];
+fn intercept(family: Option<Family>) -> [(u16, u32); 2] {
+    let family = family.map_or(BOTH_FAMILIES, |family| family_byte(family).into());
+    [(NFTA_TPROXY_FAMILY, family), (NFTA_TPROXY_REG_PORT, u32::from(REGISTER))]
+}
 
 /// The attributes of the step that turns a number to the network's order.
 const TO_NETWORK_ORDER: [(u16, u32); 5] = [
@@ -326,7 +338,9 @@ impl Step {
             CT => Self::of_ct(&read(data).ok()?),
             REDIR => Self::of_redir(&read(data).ok()?),
             REJECT => Self::of_numbers(data, &[(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)], Self::Reset),
-            TPROXY => Self::of_numbers(data, &INTERCEPT, Self::Intercept),
+            TPROXY => [None, Some(Family::V4), Some(Family::V6)]
+                .into_iter()
+                .find_map(|family| Self::of_numbers(data, &intercept(family), Self::Intercept(family))),
             SOCKET => [(NFT_SOCKET_MARK, Field::SocketMark), (NFT_SOCKET_TRANSPARENT, Field::Transparent)]
                 .into_iter()
                 .find_map(|(key, field)| {

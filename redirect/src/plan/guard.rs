@@ -29,7 +29,7 @@ pub(super) fn output(intent: &Intent) -> Vec<Rule> {
     let mut rules =
         vec![tcp(intent, [Match::Outgoing(Test::Is(InterfaceName::loopback()))], Action::Accept, STAYS)];
     rules.extend(from_proxy(intent));
-    rules.extend(past::pass(intent));
+    rules.extend(past::pass_out(intent));
     rules.extend(intent.families().all().iter().map(|&family| {
         tcp(intent, [to_loopback(family)], Action::Accept, "captured: it is on its way to the proxy")
     }));
@@ -91,6 +91,9 @@ pub(super) fn postrouting(intent: &Intent) -> Vec<Rule> {
     ];
     let why =
         "a reply to the proxy that routing sends out of the pod: the policy rule or its route is missing";
+    if !replies::are_routed(intent) {
+        return Vec::new();
+    }
     guarded(intent, vec![tcp(intent, astray, Action::Drop, why)])
 }
 
@@ -121,7 +124,7 @@ pub(super) fn input(intent: &Intent) -> Vec<Rule> {
         let why = "it is for a socket of the proxy, though its connection is tracked no more";
         rules.push(tcp(intent, [for_proxy], Action::Accept, why));
     }
-    rules.extend(past::pass(intent));
+    rules.extend(past::pass_in(intent));
     rules.extend(intent.families().all().iter().filter_map(|&family| probe(intent, family)));
     rules.extend(exceptions::received(intent));
     rules.push(tcp(intent, [], Action::Reset, "it would reach the application uncaptured"));
@@ -139,7 +142,7 @@ pub(super) fn forward(intent: &Intent) -> Vec<Rule> {
     let rules = match intent.inbound() {
         Inbound::Captured => {
             let mut rules = exceptions::received(intent);
-            rules.extend(past::pass(intent));
+            rules.extend(past::pass_in(intent));
             if !rules.is_empty() {
                 let why = "excepted: an answer to what may pass through uncaptured";
                 rules.push(tcp(intent, [Match::Reply], Action::Accept, why));

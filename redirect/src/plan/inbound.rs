@@ -59,9 +59,7 @@ fn captured(intent: &Intent) -> Vec<Rule> {
     }
     let families = intent.families().all();
     let mut rules: Vec<Rule> = families.iter().flat_map(|&family| tunnel(intent, family)).collect();
-    if !past::received(intent).is_empty() {
-        rules.extend(past::pass(intent));
-    }
+    rules.extend(past::pass_in(intent));
     rules.extend(families.iter().filter_map(|&family| probe(intent, family)));
     rules.extend(families.iter().flat_map(|&family| capture(intent, family)));
     rules

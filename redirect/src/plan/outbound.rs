@@ -15,7 +15,8 @@ use crate::interface::InterfaceName;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 
 use super::{
-    captured_families, dns, exceptions, not_from_proxy, not_to_loopback, past, sidecar, tcp, to_proxy,
+    captured_families, dns, exceptions, not_from_proxy, not_to_loopback, past, replies, sidecar, tcp,
+    to_proxy,
 };
 
 /// What is decided by address translation, on the first packet of a connection. In order: exceptions, answers to probes, a
@@ -25,7 +26,7 @@ pub(super) fn redirect(intent: &Intent) -> Vec<Rule> {
     let mut captured = sidecar::by_loopback(intent);
     let is_redirected = intent.outbound_method() == Method::Redirect;
     if is_redirected || intent.dns() != DnsCapture::Off {
-        captured.extend(past::pass(intent));
+        captured.extend(past::pass_out(intent));
     }
     captured.extend(dns::capture(intent));
     if is_redirected {
@@ -42,7 +43,10 @@ pub(super) fn redirect(intent: &Intent) -> Vec<Rule> {
 
 fn everything(intent: &Intent) -> Vec<Rule> {
     let families = intent.families().all();
-    let mut rules = vec![replies(intent)];
+    let mut rules = Vec::new();
+    if replies::are_routed(intent) {
+        rules.push(reply(intent));
+    }
     rules.extend(families.iter().map(|&family| own_address(family)));
     for &family in families {
         let why = "outbound TCP goes to the proxy, except what it sends itself and loopback";
@@ -59,7 +63,7 @@ pub(super) fn divert(intent: &Intent) -> Vec<Rule> {
     }
     let mut rules = exceptions::sent(intent);
     rules.extend(intent.families().all().iter().filter_map(|&family| probe(intent, family)));
-    rules.extend(past::pass(intent));
+    rules.extend(past::pass_out(intent));
     rules.extend(dns::is_taken(intent));
     let why = "an answer to who has come in";
     rules.push(tcp(intent, [Match::Reply], Action::Accept, why));
@@ -129,7 +133,7 @@ fn probe(intent: &Intent, family: Family) -> Option<Rule> {
     Some(Rule::new([Match::Protocol(Protocol::Tcp), to], Action::Accept, why))
 }
 
-fn replies(intent: &Intent) -> Rule {
+fn reply(intent: &Intent) -> Rule {
     let matches = [Match::Protocol(Protocol::Tcp), Match::PacketMark(Test::Is(intent.marks().connection()))];
     Rule::new(
         matches.into_iter().chain(captured_families(intent)),

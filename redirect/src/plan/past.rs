@@ -68,11 +68,17 @@ pub(super) fn received(intent: &Intent) -> Vec<Rule> {
     vec![remember(intent, matches, "what comes for other ports than those included is let past")]
 }
 
-/// What belongs to a connection that is let past, if any is.
-pub(super) fn pass(intent: &Intent) -> Vec<Rule> {
-    if sent(intent).is_empty() && received(intent).is_empty() {
-        return Vec::new();
-    }
+/// What goes out on a connection that is let past, if any is.
+pub(super) fn pass_out(intent: &Intent) -> Vec<Rule> {
+    if sent(intent).is_empty() { pass_in(intent) } else { pass(intent) }
+}
+
+/// What comes in on one.
+pub(super) fn pass_in(intent: &Intent) -> Vec<Rule> {
+    if received(intent).is_empty() { Vec::new() } else { pass(intent) }
+}
+
+fn pass(intent: &Intent) -> Vec<Rule> {
     let is_let_past = Match::ConnectionMark(Test::Is(intent.marks().proxy()));
     let why = "this connection is let past capture: the rule that has remembered it says why";
     vec![Rule::new([is_let_past].into_iter().chain(captured_families(intent)), Action::Accept, why)]
