@@ -112,12 +112,11 @@ pub struct Explanation<'plan> {
 
 /// What becomes of a packet under a plan, when the proxy listens.
 pub fn explain<'plan>(plan: &'plan Plan, here: &Here, origin: &Origin, packet: Packet) -> Explanation<'plan> {
-    let (incoming, looped) = match origin {
-        Origin::Here => (None, false),
-        Origin::Interface(name) => (Some(name.clone()), *name == InterfaceName::loopback()),
+    let incoming = match origin {
+        Origin::Here => None,
+        Origin::Interface(name) => Some(name.clone()),
     };
-    let mut walk =
-        Walk { plan, here, packet, incoming, outgoing: None, looped, intercepted: None, met: Vec::new() };
+    let mut walk = Walk { plan, here, packet, incoming, outgoing: None, intercepted: None, met: Vec::new() };
     let fate = match origin {
         Origin::Here => walk.out(),
         Origin::Interface(_) => walk.come_in(),
@@ -132,8 +131,6 @@ struct Walk<'plan, 'here> {
     packet: Packet,
     incoming: Option<InterfaceName>,
     outgoing: Option<InterfaceName>,
-    /// It has passed all of output already.
-    looped: bool,
     intercepted: Option<Port>,
     met: Vec<Met<'plan>>,
 }
@@ -153,7 +150,6 @@ impl<'plan> Walk<'plan, '_> {
         if by != InterfaceName::loopback() {
             return Fate::Leaves(by, self.packet.destination);
         }
-        self.looped = true;
         self.packet.connection.new = false;
         self.packet.owner = None;
         self.packet.socket = None;
@@ -208,7 +204,7 @@ impl<'plan> Walk<'plan, '_> {
 
     fn walk(&mut self, chain: &'plan Chain) -> Option<Fate> {
         // Where a connection goes is decided once.
-        if chain.attachment.kind == ChainKind::Nat && !(self.packet.connection.new && !self.looped) {
+        if chain.attachment.kind == ChainKind::Nat && !self.packet.connection.new {
             return None;
         }
         for (number, rule) in chain.rules.iter().enumerate() {
