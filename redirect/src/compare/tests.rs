@@ -7,7 +7,7 @@ use crate::found::{
     Found, FoundChain, FoundPolicyRule, FoundRoute, FoundRouting, FoundRule, FoundTable, Ipv6,
 };
 use crate::piece::Piece;
-use crate::plan::tests::all_intents;
+use crate::plan::tests::intents::all_intents;
 use crate::{Family, Plan, Verdict};
 
 use super::{Difference, compare};

@@ -74,13 +74,16 @@ fn answers_of_proxy(intent: &Intent) -> Vec<Rule> {
         tcp(intent, answers, Action::Accept, why)
     };
     let mut rules: Vec<Rule> = proxy_ports(intent).map(by_port).into();
-    rules.extend(intercepts_inbound(intent).then(|| tcp(intent, [Match::Transparent], Action::Accept, why)));
+    rules.extend(intercepts_incoming(intent).then(|| tcp(intent, [Match::Transparent], Action::Accept, why)));
     rules
 }
 
-/// Whether what comes in is given to the proxy's sockets as it is, so that its ports do not show that it is captured.
-fn intercepts_inbound(intent: &Intent) -> bool {
-    intent.inbound() == Inbound::Captured && intent.inbound_method() == Method::Tproxy
+/// Whether some of what comes in is given to the proxy's sockets as it is, so that its ports do not show that it is captured.
+fn intercepts_incoming(intent: &Intent) -> bool {
+    let by_anybody = intent.inbound() == Inbound::Captured && intent.inbound_method() == Method::Tproxy;
+    let by_virtual_machines =
+        !intent.virtual_interfaces().is_empty() && intent.outbound_method() == Method::Tproxy;
+    by_anybody || by_virtual_machines
 }
 
 /// What has been routed, last thing before it goes out.
@@ -109,7 +112,7 @@ pub(super) fn input(intent: &Intent) -> Vec<Rule> {
     let mut rules =
         vec![tcp(intent, [Match::Incoming(Test::Is(InterfaceName::loopback()))], Action::Accept, STAYS)];
     rules.extend(proxy_ports(intent).map(to_proxy));
-    if intercepts_inbound(intent) {
+    if intercepts_incoming(intent) {
         let why = "captured: it is for a socket of the proxy, which may have any address";
         rules.push(tcp(intent, [Match::Transparent], Action::Accept, why));
     }
@@ -154,7 +157,9 @@ pub(super) fn forward(intent: &Intent) -> Vec<Rule> {
             let from = |name: &InterfaceName| {
                 tcp(intent, [Match::Incoming(Test::Is(name.clone()))], Action::Reset, why)
             };
-            intent.virtual_interfaces().iter().map(from).collect()
+            let mut rules = exceptions::received(intent);
+            rules.extend(intent.virtual_interfaces().iter().map(from));
+            if intent.virtual_interfaces().is_empty() { Vec::new() } else { rules }
         }
     };
     guarded(intent, rules)

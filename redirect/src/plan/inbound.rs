@@ -29,27 +29,29 @@ pub(super) fn redirect(intent: &Intent) -> Vec<Rule> {
     first
 }
 
-/// What is decided by giving packets to sockets, on each packet. In the same order.
+/// What is decided by giving packets to sockets, on each packet. In the same order, but that answers, too, are told apart here.
 pub(super) fn intercept(intent: &Intent) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    match intent.outbound_method() {
-        Method::Redirect => {}
-        Method::Tproxy => rules.extend(outbound::of_virtual_machines(intent)),
+    let mut rules = match intent.outbound_method() {
+        Method::Redirect => outbound::of_virtual_machines_is_taken(intent),
+        Method::Tproxy => outbound::of_virtual_machines(intent),
+    };
+    if intent.inbound_method() == Method::Tproxy && intent.inbound() == Inbound::Captured {
+        let why = "what the pod sends to itself never leaves it";
+        let by_loopback = Match::Incoming(Test::Is(InterfaceName::loopback()));
+        rules.push(tcp(intent, [by_loopback], Action::Accept, why));
+        let why = "an answer on a connection that was made from here, by whoever was let out";
+        rules.push(tcp(intent, [Match::Reply], Action::Accept, why));
+        rules.extend(guard::late_for_proxy(intent));
+        rules.extend(captured(intent));
+    } else if intent.outbound_method() == Method::Redirect {
+        rules.clear();
     }
-    if intent.inbound_method() == Method::Redirect || intent.inbound() == Inbound::Bypassed {
+    if rules.is_empty() {
         return rules;
     }
-    if intent.outbound_method() == Method::Redirect {
-        rules.extend(outbound::of_virtual_machines_is_taken(intent));
-    }
-    let why = "what the pod sends to itself never leaves it";
-    rules.push(tcp(intent, [Match::Incoming(Test::Is(InterfaceName::loopback()))], Action::Accept, why));
-    let why = "an answer on a connection that was made from here, by whoever was let out";
-    rules.push(tcp(intent, [Match::Reply], Action::Accept, why));
-    rules.extend(guard::late_for_proxy(intent));
-    rules.extend(exceptions::received(intent));
-    rules.extend(captured(intent));
-    rules
+    let mut first = exceptions::received(intent);
+    first.extend(rules);
+    first
 }
 
 /// Tunnels, what is let past, probes, everything else.
