@@ -16,7 +16,7 @@ use crate::tcp_flags::TcpFlags;
 /// The pod, as far as the fate of a packet depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Here {
-    /// Its addresses, but for loopback.
+    /// Its addresses, but for loopback, in the order in which its interface has them.
     pub addresses: Vec<IpAddr>,
     /// The interface by which it reaches everybody else.
     pub outside: InterfaceName,

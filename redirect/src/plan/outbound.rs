@@ -86,6 +86,8 @@ pub(super) fn diverted(intent: &Intent) -> Vec<Rule> {
         Match::Incoming(Test::Is(InterfaceName::loopback())),
         Match::Protocol(Protocol::Tcp),
         Match::PacketMark(Test::Is(intent.marks().connection())),
+        // Replies come this way, too.
+        Match::ConnectionMark(Test::IsNot(intent.marks().connection())),
     ];
     matches.extend(captured_families(intent));
     let why = "outbound TCP that was routed back here goes to the proxy";

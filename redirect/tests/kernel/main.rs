@@ -11,6 +11,7 @@ use std::process::ExitCode;
 #[path = "../cases/mod.rs"]
 mod cases;
 mod escapes;
+mod matrix;
 mod packets;
 mod rules;
 mod scene;
@@ -21,6 +22,6 @@ fn main() -> ExitCode {
         rules::apply_without_rights();
         return ExitCode::SUCCESS;
     }
-    let cases = [rules::tests(), text::tests(), packets::tests(), escapes::tests()];
+    let cases = [rules::tests(), text::tests(), packets::tests(), escapes::tests(), matrix::tests()];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }
