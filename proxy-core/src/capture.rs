@@ -37,12 +37,20 @@ pub enum CaptureError {
 /// # Errors
 /// When two of its ports are the same, or one is zero.
 pub fn plan(config: &Config) -> Result<Plan, CaptureError> {
+    Ok(Plan::new(&intent(config)?))
+}
+
+/// What is captured in pods of this configuration, for a caller that captures more or less.
+///
+/// # Errors
+/// When two of its ports are the same, or one is zero.
+pub fn intent(config: &Config) -> Result<Intent, CaptureError> {
     let ports = redirect::Ports {
         outbound: config.ports.outbound.try_into()?,
         inbound_plaintext: config.ports.plaintext.try_into()?,
         inbound_hbone: config.ports.hbone.try_into()?,
     };
-    Ok(Plan::new(&Intent::ambient().with_ports(ports)?))
+    Ok(Intent::ambient().with_ports(ports)?)
 }
 
 /// Captures a pod's traffic: applies `plan` in its namespace and reads it back.

@@ -106,18 +106,19 @@ impl Accepted {
         Ok(Detached { stream: self.stream.into_std()?, client: self.client })
     }
 
-    /// Where the client meant to go, if the kernel redirected the connection here.
+    /// Where the client meant to go, if the kernel brought the connection here.
     ///
-    /// A connection that was made to this very port has no other destination; it was not captured.
+    /// Where it was given to us as it is (TPROXY) that is our own end, and conntrack need not know of it. A connection that was
+    /// made to this very port has no other destination; it was not captured.
     pub(crate) fn original_destination(&self, ports: Ports) -> Option<OriginalDst> {
         let socket = SockRef::from(&self.stream);
         // The IPv6 question is asked only of IPv6 connections: a mapped IPv4 one answers to the IPv4 question.
         let answer =
             if self.client.ip().is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
-        let destination = OriginalDst::new(answer.ok()?.as_socket()?);
-        let local = self.local()?;
-        (destination.socket_addr() != local.socket_addr() || !ports.contains(destination.port()))
-            .then_some(destination)
+        let local = self.local()?.socket_addr();
+        let destination = answer.ok().and_then(|address| address.as_socket()).unwrap_or(local);
+        let destination = OriginalDst::new(destination);
+        (destination.socket_addr() != local || !ports.contains(destination.port())).then_some(destination)
     }
 
     /// Our end of the connection.

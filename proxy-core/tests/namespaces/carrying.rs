@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::process::Command;
 use std::thread;
 
-use inpod_proxy_core::{ConnectionError, Direction, Node};
+use inpod_proxy_core::{ConnectionError, Direction, Node, capture};
+use redirect::{Method, Plan};
 use testkit::canary::{Capture, Frames};
 use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
@@ -20,6 +22,7 @@ use crate::mesh::{
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         test("requests_pass_in_tunnels_on_both_families", requests_pass_in_tunnels),
+        test("without_translation_requests_pass_as_well", without_translation).needs_program("conntrack"),
         test("the_wire_shows_bytes_only_without_the_mesh", the_wire_shows_bytes_only_without_the_mesh),
         test("much_passes_in_both_directions_at_once", much_passes_in_both_directions_at_once),
         test(
@@ -70,6 +73,46 @@ fn requests_pass_in_tunnels() -> Outcome {
     }
     assert_eq!(application.peers().len(), 2);
     assert_eq!(mesh.reports.count(), 0, "one report for each end of each connection");
+    Ok(())
+}
+
+/// By TPROXY in both directions. And what conntrack forgets is not lost.
+fn without_translation() -> Outcome {
+    let (mesh, [client, server]) = Mesh::of(["client", "server"])?;
+    let mut node = Node::new(mesh.shared.clone())?;
+    mesh.serve(&mut node)?;
+    let intent = capture::intent(&mesh.shared.config)?;
+    let by_tproxy = intent.with_inbound_method(Method::Tproxy).with_outbound_method(Method::Tproxy);
+    mesh.capture_by(&Plan::new(&by_tproxy))?;
+    for (to, from) in both_families(&server, &client) {
+        let to = SocketAddr::new(to, APPLICATION);
+        let (mut near, mut far) = pair(&client, &server, to)?;
+        assert_eq!(far.peer_addr()?.ip().to_canonical(), from, "the server sees the client's own address");
+        near.write_all(b"question")?;
+        far.read_exact(&mut [0; 8])?;
+        for pod in [&client, &server] {
+            let forget = pod.run(|| Command::new("conntrack").arg("-F").output())??;
+            assert!(forget.status.success(), "{forget:?}");
+        }
+        near.write_all(b"late question")?;
+        near.shutdown(Shutdown::Write)?;
+        assert_eq!(read_to_end(&far)?, b"late question");
+        far.write_all(b"late answer")?;
+        drop(far);
+        assert_eq!(read_to_end(&near)?, b"late answer");
+        let outbound = mesh.reports.next(Direction::Outbound, &client)?;
+        assert_eq!(outbound.destination, Some(to), "{outbound:?}");
+        assert!(mesh.reports.next(Direction::Inbound, &server)?.outcome.is_ok());
+    }
+    // What comes in outside of any tunnel.
+    let stranger = mesh.lab.pod("stranger")?;
+    let (mut near, far) = pair(&stranger, &server, (server.v4(), APPLICATION))?;
+    near.write_all(b"question")?;
+    drop(near);
+    assert_eq!(read_to_end(&far)?, b"question");
+    drop(far);
+    let inbound = mesh.reports.next(Direction::Inbound, &server)?;
+    assert_eq!((inbound.destination, inbound.tunnel), (Some((server.v4(), APPLICATION).into()), None));
     Ok(())
 }
 

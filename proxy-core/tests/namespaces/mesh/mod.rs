@@ -15,6 +15,7 @@ use identity::{SpiffeId, TrustDomain};
 use inpod_proxy_core::capture::{self, capture};
 use inpod_proxy_core::workload::{self, PodName, Snapshot};
 use inpod_proxy_core::{Authority, Config, Facts, Node, Shared, Workers};
+use redirect::Plan;
 use testkit::lab::{Lab, Pod};
 use tokio::runtime::Runtime;
 
@@ -93,9 +94,13 @@ impl Mesh {
 
     /// Captures every member.
     pub(crate) fn capture(&self) -> Result<()> {
-        let plan = capture::plan(&self.shared.config)?;
+        self.capture_by(&capture::plan(&self.shared.config)?)
+    }
+
+    /// Captures every member by a plan of the test's own.
+    pub(crate) fn capture_by(&self, plan: &Plan) -> Result<()> {
         for pod in &self.members {
-            capture(pod.namespace(), &plan)?;
+            capture(pod.namespace(), plan)?;
         }
         Ok(())
     }
