@@ -103,16 +103,16 @@ pub(super) fn postrouting(intent: &Intent) -> Vec<Rule> {
 /// What sockets here are about to receive, after translation.
 pub(super) fn input(intent: &Intent) -> Vec<Rule> {
     if intent.inbound() == Inbound::Bypassed {
-        return Vec::new();
+        return guarded(intent, diverted(intent));
     }
     let to_proxy = |port: Port| {
         let to = Match::DestinationPort(Test::Is(port.into()));
         tcp(intent, [to], Action::Accept, "captured, or a tunnel: it is at the proxy")
     };
-    let mut rules =
-        vec![tcp(intent, [Match::Incoming(Test::Is(InterfaceName::loopback()))], Action::Accept, STAYS)];
+    let mut rules = diverted(intent);
+    rules.push(tcp(intent, [Match::Incoming(Test::Is(InterfaceName::loopback()))], Action::Accept, STAYS));
     rules.extend(proxy_ports(intent).map(to_proxy));
-    if intercepts_incoming(intent) {
+    if intercepts_incoming(intent) && intent.outbound_method() == Method::Redirect {
         let why = "captured: it is for a socket of the proxy, which may have any address";
         rules.push(tcp(intent, [Match::Transparent], Action::Accept, why));
     }
@@ -132,6 +132,24 @@ pub(super) fn input(intent: &Intent) -> Vec<Rule> {
     rules.extend(exceptions::received(intent));
     rules.push(tcp(intent, [], Action::Reset, "it would reach the application uncaptured"));
     guarded(intent, rules)
+}
+
+/// What was routed back here and no socket of the proxy has. The kernel itself answers nobody in the name of a foreign address.
+fn diverted(intent: &Intent) -> Vec<Rule> {
+    if intent.outbound_method() == Method::Redirect {
+        return Vec::new();
+    }
+    let connection = intent.marks().connection();
+    let lost = [
+        Match::Incoming(Test::Is(InterfaceName::loopback())),
+        Match::PacketMark(Test::Is(connection)),
+        Match::ConnectionMark(Test::IsNot(connection)),
+    ];
+    let why = "captured: a socket of the proxy has it";
+    vec![
+        tcp(intent, [Match::Transparent], Action::Accept, why),
+        tcp(intent, lost, Action::Reset, "captured, and nobody listens for it"),
+    ]
 }
 
 fn probe(intent: &Intent, family: Family) -> Option<Rule> {

@@ -15,7 +15,7 @@ use testkit::lab::{INTERFACE, Pod};
 use crate::scene::{PATIENCE, SOME, Scene, accept, connect, deliver, listen, settle, unmarked};
 
 /// What must not be seen outside.
-const CANARY: &[u8] = b"a canary that stays in its pod";
+pub(crate) const CANARY: &[u8] = b"a canary that stays in its pod";
 
 /// What happens to the canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +72,11 @@ fn scene(guard: Guard, family: Family, loose: Loose) -> Result<Scene, Box<dyn Er
 }
 
 /// Conntrack in the pod knows nothing any more, as when its timers have run out.
-fn forget(pod: &Pod) -> Outcome {
+pub(crate) fn forget(pod: &Pod) -> Outcome {
     run(pod, "conntrack -F")
 }
 
-fn run(pod: &Pod, line: &str) -> Outcome {
+pub(crate) fn run(pod: &Pod, line: &str) -> Outcome {
     let mut words = line.split(' ');
     let program = words.next().ok_or("no program")?;
     let output = pod.run(|| Command::new(program).args(words).output())??;

@@ -16,12 +16,14 @@ mod packets;
 mod rules;
 mod scene;
 mod text;
+mod tproxy;
 
 fn main() -> ExitCode {
     if std::env::var_os(rules::NO_RIGHTS).is_some() {
         rules::apply_without_rights();
         return ExitCode::SUCCESS;
     }
-    let cases = [rules::tests(), text::tests(), packets::tests(), escapes::tests(), matrix::tests()];
+    let cases =
+        [rules::tests(), text::tests(), packets::tests(), escapes::tests(), matrix::tests(), tproxy::tests()];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

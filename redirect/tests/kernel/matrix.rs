@@ -17,7 +17,7 @@ use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{BRIDGE, INTERFACE, Lab, Pod};
 
 use crate::cases;
-use crate::scene::{HBONE, MARK, OUTBOUND, PATIENCE, PLAINTEXT, ip, settle, wildcard};
+use crate::scene::{HBONE, MARK, OUTBOUND, PATIENCE, PLAINTEXT, ip, set_transparent, settle, wildcard};
 
 /// The ports of applications, everywhere.
 const APPLICATIONS: [u16; 5] = [53, 80, 8050, 9090, 9999];
@@ -333,10 +333,7 @@ fn listener(at: SocketAddr, proxys: bool) -> std::io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     if proxys {
         socket.set_mark(MARK)?;
-        match at {
-            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
-            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
-        }
+        set_transparent(&socket, at)?;
     }
     if at.is_ipv6() {
         socket.set_only_v6(true)?;

@@ -42,8 +42,8 @@ impl Scene {
             settle(from, &app, family)?;
         }
         let plan = Plan::new(&intent);
-        let outbound = listen(&app, wildcard(family), OUTBOUND)?;
-        let plaintext = listen(&app, wildcard(family), PLAINTEXT)?;
+        let outbound = listen_as_proxy(&app, SocketAddr::new(wildcard(family), OUTBOUND))?;
+        let plaintext = listen_as_proxy(&app, SocketAddr::new(wildcard(family), PLAINTEXT))?;
         app.run(|| apply(&plan))??;
         Ok(Self { lab, app, peer, family, plan, outbound, plaintext })
     }
@@ -96,6 +96,28 @@ pub(crate) fn listen(pod: &Pod, ip: IpAddr, port: u16) -> Result<TcpListener, Bo
     let listener = pod.run(|| TcpListener::bind((ip, port)))??;
     SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
     Ok(listener)
+}
+
+/// A listener as the proxy has them: marked, and for connections to any address.
+pub(crate) fn listen_as_proxy(pod: &Pod, at: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {
+    let socket = pod.run(|| Socket::new(Domain::for_address(at), Type::STREAM, None))??;
+    socket.set_reuse_address(true)?;
+    marked(&socket)?;
+    set_transparent(&socket, at)?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&at.into())?;
+    socket.listen(64)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket.into())
+}
+
+pub(crate) fn set_transparent(socket: &Socket, address: SocketAddr) -> std::io::Result<()> {
+    match address {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+    }
 }
 
 /// A connection made in a pod, by a socket that is made ready first.
@@ -153,10 +175,7 @@ pub(crate) fn deliver(scene: &Scene) -> Result<(TcpStream, TcpStream), Box<dyn E
     let as_peer = SocketAddr::new(scene.peer_ip(), 0);
     let ready = |socket: &Socket| {
         marked(socket)?;
-        match as_peer {
-            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
-            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
-        }
+        set_transparent(socket, as_peer)?;
         socket.bind(&as_peer.into())
     };
     let delivered = connect(&scene.app, server.local_addr()?, ready)?;
