@@ -1,6 +1,7 @@
 //! Apply, verify and remove: the thin shell that acts on the namespace of the calling thread.
 
 use crate::compare::{Difference, Verdict, compare, compare_routing};
+use crate::counters::Counter;
 use crate::error::{ApplyError, KernelError, RemoveError, VerifyError};
 use crate::family::Family;
 use crate::found::{Found, FoundRouting, Ipv6, Loopback};
@@ -76,16 +77,20 @@ pub fn remove(plan: &Plan) -> Result<(), RemoveError> {
 }
 
 /// The two conversations with the kernel, and what is true of the namespace throughout.
-struct Kernel {
+pub(crate) struct Kernel {
     tables: NfTables,
     routing: Routing,
     loopback: Loopback,
 }
 
 impl Kernel {
-    fn open() -> Result<Self, KernelError> {
+    pub(crate) fn open() -> Result<Self, KernelError> {
         let mut routing = Routing::open()?;
         Ok(Self { loopback: routing.loopback()?, tables: NfTables::open()?, routing })
+    }
+
+    pub(crate) fn counters(&mut self) -> Result<Vec<(String, Option<Counter>)>, KernelError> {
+        self.tables.counters()
     }
 
     fn find(&mut self, plan: &Plan) -> Result<Found, KernelError> {

@@ -33,6 +33,7 @@
 mod apply;
 mod chain;
 mod compare;
+mod counters;
 mod dscp;
 mod error;
 mod exception;
@@ -60,6 +61,7 @@ mod undo;
 pub use apply::{Applied, apply, remove, verify};
 pub use chain::{Attachment, Chain, ChainKind, Hook, Policy};
 pub use compare::{Difference, Verdict};
+pub use counters::{Counter, Counters, counters};
 pub use dscp::{Dscp, DscpError};
 pub use error::{ApplyError, KernelError, RemoveError, VerifyError};
 pub use exception::Exception;

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use anyhow::{Context as _, Result};
 use redirect::{Ipv6, Plan, Verdict, apply, remove, render, verify};
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Format};
+use crate::explain::Question;
 use crate::place::Place;
 
 /// What came of a command that did not fail.
@@ -17,14 +18,24 @@ pub(crate) enum Done {
 
 pub(crate) fn run(args: &Args) -> Result<Done> {
     match &args.command {
-        Command::Show { options } => {
-            print(&render::nft(&options.plan()?))?;
+        Command::Show { format, options } => {
+            let plan = options.plan()?;
+            print(&match format {
+                Format::Nft => render::nft(&plan),
+                Format::Path => render::path(&plan),
+            })?;
             Ok(Done::AsPlanned)
         }
         Command::Apply { dry_run: true, netns, options } | Command::Verify { netns, options } => {
             check(netns, &options.plan()?)
         }
         Command::Apply { dry_run: false, netns, options } => put(netns, &options.plan()?),
+        Command::Explain { source, destination, udp, netns, options } => {
+            let question = Question { source: *source, destination: *destination, udp: *udp };
+            let plan = options.plan()?;
+            print(&netns.run(|| question.answer(&plan))?)?;
+            check(netns, &plan)
+        }
         Command::Remove { netns, options } => take(netns, &options.plan()?),
     }
 }

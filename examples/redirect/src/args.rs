@@ -1,7 +1,10 @@
 //! The command line.
 
-use clap::Subcommand;
+use std::net::SocketAddr;
 
+use clap::{Subcommand, ValueEnum};
+
+use crate::explain::Source;
 use crate::options::Options;
 use crate::place::Place;
 
@@ -17,8 +20,11 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print the rules as text for `nft -f -`; touches nothing
+    /// Print the rules; touches nothing
     Show {
+        /// As what
+        #[arg(long, value_enum, default_value_t = Format::Nft)]
+        format: Format,
         #[command(flatten)]
         options: Options,
     },
@@ -41,6 +47,23 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Tell what becomes of the first packet of a connection, which rules decide it, and how many packets they have met
+    Explain {
+        /// Who opens it: `app`, `proxy`, or the address of a peer
+        #[arg(value_name = "SRC")]
+        source: Source,
+        /// To where: ADDRESS:PORT
+        #[arg(value_name = "DST")]
+        destination: SocketAddr,
+        /// By UDP instead of TCP
+        #[arg(long)]
+        udp: bool,
+        /// The namespace: a path, or the number of a process that is in it [default: this one]
+        #[arg(long, value_name = "PATH|PID", default_value_t)]
+        netns: Place,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Take the rules away; those of others stay
     Remove {
         /// The namespace: a path, or the number of a process that is in it [default: this one]
@@ -49,4 +72,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+}
+
+/// As what rules are printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// Text for `nft -f -`
+    Nft,
+    /// The path of a packet: what it meets, hook by hook
+    Path,
 }

@@ -1,4 +1,4 @@
-//! Shows, applies, checks and removes the capture rules of a pod. For people: an agent uses the crate.
+//! Shows, applies, checks, explains and removes the capture rules of a pod. For people: an agent uses the crate.
 //!
 //! Exit codes: 0 done, or as planned; 1 failed; 2 the command line makes no sense; 3 not as planned.
 
@@ -10,6 +10,7 @@ use clap::Parser as _;
 
 mod act;
 mod args;
+mod explain;
 mod options;
 mod place;
 

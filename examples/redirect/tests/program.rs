@@ -24,6 +24,7 @@ fn cases() -> Vec<Case> {
         test("a_namespace_is_found_by_a_process_or_a_path", by_place),
         test("what_makes_no_sense_is_named", nonsense),
         test("rules_are_shown_without_rights", shown),
+        test("the_fate_of_a_packet_is_explained_with_counters", explained),
     ]
 }
 
@@ -53,6 +54,35 @@ fn life() -> Outcome {
     assert_eq!(inside(&pod, &["remove"])?.0, 0);
     assert_eq!(inside(&pod, &["verify"])?.0, 3);
     assert_eq!(inside(&pod, &["remove"])?.0, 0, "what is gone is gone");
+    Ok(())
+}
+
+fn explained() -> Outcome {
+    let lab = Lab::new()?;
+    let (pod, peer) = (lab.pod("app")?, lab.pod("peer")?);
+    let to = format!("{}:80", peer.v4());
+    let (code, text) = inside(&pod, &["explain", "app", &to])?;
+    assert!(
+        code == 3 && text.contains("(not there)") && text.contains("missing: table inpod"),
+        "{code} {text}"
+    );
+    assert_eq!(inside(&pod, &["apply"])?.0, 0);
+    let (code, text) = inside(&pod, &["explain", "app", &to])?;
+    assert!(code == 0 && text.contains("(0 packets)"), "{code} {text}");
+    assert!(text.contains("=> to the socket here that listens at 127.0.0.1:15001"), "{text}");
+    // Nobody listens: it is the rule that counts.
+    pod.run(|| std::net::TcpStream::connect(&to))?.unwrap_err();
+    let (_, text) = inside(&pod, &["explain", "app", &to])?;
+    assert!(
+        text.contains("outbound TCP goes to the proxy, except what it sends itself and loopback (1 packets)"),
+        "{text}"
+    );
+    let (_, text) = inside(&pod, &["explain", "proxy", &to])?;
+    assert!(text.contains(&format!("=> it leaves by eth0, for {to}")), "{text}");
+    let (_, text) = inside(&pod, &["explain", &peer.v6().to_string(), &format!("[{}]:80", pod.v6())])?;
+    assert!(text.contains(&format!("=> to the socket here that listens at [{}]:15006", pod.v6())), "{text}");
+    let (code, text) = inside(&pod, &["explain", "somebody", &to])?;
+    assert!(code == 2 && text.contains("`app`, `proxy`, or an address"), "{code} {text}");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use netlink_packet_netfilter::{
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::chain::{Attachment, Chain, ChainKind, Hook, Policy};
+use crate::counters::Counter;
 use crate::error::KernelError;
 use crate::found::FoundTable;
 use crate::piece::Piece;
@@ -21,7 +22,7 @@ use crate::rule::Rule;
 use super::socket::{Aborted, Conversation, Request};
 use super::step::Expression;
 use super::unread::Unread;
-use super::{comment, encode, ruleset};
+use super::{comment, counters, encode, ruleset};
 
 /// A conversation with nf_tables.
 pub(crate) struct NfTables(Conversation<NetfilterMessage, Unread>);
@@ -65,6 +66,11 @@ impl NfTables {
     /// The table as it is, if it is there.
     pub(crate) fn table(&mut self) -> Result<Option<FoundTable>, KernelError> {
         ruleset::read(&mut self.0)
+    }
+
+    /// The chain and the counter of each of its rules, in order.
+    pub(crate) fn counters(&mut self) -> Result<Vec<(String, Option<Counter>)>, KernelError> {
+        counters::read(&mut self.0)
     }
 
     fn transact(&mut self, orders: Vec<Order>) -> Result<(), Rejected> {

@@ -10,6 +10,7 @@
 
 mod batch;
 mod comment;
+mod counters;
 mod decode;
 mod encode;
 mod extended_ack;

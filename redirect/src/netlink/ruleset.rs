@@ -63,7 +63,7 @@ fn read_once(kernel: &mut Kernel) -> Result<Option<Option<FoundTable>>, KernelEr
     Ok(Some(Some(FoundTable { chains: found, ..table })))
 }
 
-fn undecodable(error: DecodeError) -> KernelError {
+pub(super) fn undecodable(error: DecodeError) -> KernelError {
     KernelError::Undecodable(error.into())
 }
 
@@ -160,7 +160,7 @@ fn found_rule(answer: &Unread) -> Result<Option<(String, FoundRule)>, DecodeErro
 }
 
 /// `NFTA_RULE_EXPRESSIONS` (`linux/netfilter/nf_tables.h`).
-const NFTA_RULE_EXPRESSIONS: u16 = 4;
+pub(super) const NFTA_RULE_EXPRESSIONS: u16 = 4;
 
 fn decoded(expressions: &[u8], why: Option<String>) -> Result<FoundRule, DecodeError> {
     let expressions = raw_expressions(expressions)?;

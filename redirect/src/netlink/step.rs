@@ -509,7 +509,7 @@ impl Step {
 #[derive(Clone, Debug)]
 pub(super) struct RawExpression<'bytes> {
     pub(super) name: String,
-    data: &'bytes [u8],
+    pub(super) data: &'bytes [u8],
 }
 
 /// The expressions of a rule (`NFTA_RULE_EXPRESSIONS`, a list of name and data).

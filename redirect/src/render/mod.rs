@@ -1,5 +1,7 @@
 //! Render: a plan as text, to show, to review, or to feed to the tool of the same name.
 
 mod nftables;
+mod path;
 
 pub use nftables::nft;
+pub use path::path;
