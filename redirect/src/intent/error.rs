@@ -6,7 +6,7 @@ use crate::port::Port;
 
 use super::ports::PortRole;
 
-/// Why an [`Intent`] cannot be built.
+/// Why an [`Intent`](crate::Intent) cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IntentError {

@@ -35,7 +35,7 @@ pub enum PortRole {
     InboundPlaintext,
     /// [`Ports::inbound_hbone`].
     InboundHbone,
-    /// [`DnsCapture::To`].
+    /// [`DnsCapture::To`](crate::DnsCapture::To).
     Dns,
 }
 
