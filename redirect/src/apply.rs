@@ -1,10 +1,11 @@
 //! Apply, verify and remove: the thin shell that acts on the namespace of the calling thread.
 
-use crate::compare::{Difference, Verdict, compare, compare_routing};
+use crate::compare::{Difference, Verdict, compare, compare_elements, compare_routing};
 use crate::counters::Counter;
+use crate::elements::Elements;
 use crate::error::{ApplyError, KernelError, RemoveError, VerifyError};
 use crate::family::Family;
-use crate::found::{Found, FoundRouting, Ipv6, Loopback};
+use crate::found::{Found, FoundRouting, FoundTable, Ipv6, Loopback};
 use crate::netlink::{NfTables, Rejected, Routing};
 use crate::piece::Piece;
 use crate::plan::Plan;
@@ -23,7 +24,7 @@ pub struct Applied {
 ///
 /// First routing, then all rules in one transaction that replaces what an earlier plan has left: no packet sees a
 /// part of it, and connections captured before stay captured. Then everything is read back and compared. What is
-/// in place already is left as it is; what was tampered with is healed.
+/// in place already is left as it is; what was tampered with is healed. What is in the plan's sets stays in them.
 ///
 /// The calling thread needs `CAP_NET_ADMIN` in the user namespace that owns the network namespace. The proxy's
 /// listeners should be open before: from the moment of applying, connections that nobody accepts fail.
@@ -31,23 +32,44 @@ pub struct Applied {
 /// # Errors
 /// See [`ApplyError`]: when the kernel does not take the plan, nothing of it stays.
 pub fn apply(plan: &Plan) -> Result<Applied, ApplyError> {
+    put(plan, None)
+}
+
+/// The same, and exactly this is then in the plan's sets. No packet meets the plan without them. Elements of sets that the plan
+/// does not declare are left out.
+///
+/// So many elements are sent as one message that it has to find room in the socket's buffer: with `CAP_NET_ADMIN` in the
+/// initial user namespace there is always room, otherwise twice `net.core.wmem_max` bytes, by default enough for 25,000
+/// IPv4 addresses or 8,000 IPv6 connections.
+///
+/// # Errors
+/// See [`ApplyError`]: when the kernel does not take the plan, nothing of it stays.
+pub fn apply_with(plan: &Plan, elements: &Elements) -> Result<Applied, ApplyError> {
+    put(plan, Some(elements))
+}
+
+/// With these elements, or with those that are there.
+fn put(plan: &Plan, elements: Option<&Elements>) -> Result<Applied, ApplyError> {
     let mut kernel = Kernel::open().map_err(ApplyError::Look)?;
     if !kernel.loopback.up {
         return Err(ApplyError::LoopbackDown);
     }
     let before = kernel.find(plan).map_err(ApplyError::Look)?;
     let applied = Applied { ipv6: kernel.loopback.ipv6 };
-    if compare(plan, &before) == Verdict::Same {
+    if compare_with(plan, elements, &before) == Verdict::Same {
         return Ok(applied);
     }
+    let there = before.table.as_ref().map(|table| table.elements(plan.sets())).unwrap_or_default();
+    let filling = elements.unwrap_or(&there);
     let mut added = Vec::new();
-    let outcome =
-        kernel.add_routing(plan, &before.routing, &mut added).and_then(|()| kernel.put_table(plan, &before));
+    let outcome = kernel
+        .add_routing(plan, &before.routing, &mut added)
+        .and_then(|()| kernel.put_table(plan, filling, &before));
     if let Err(Rejected { piece, source }) = outcome {
         return Err(kernel.take_back(added, ApplyError::Rejected { piece: Box::new(piece), source }));
     }
     kernel.delete_stale_routing(plan, &before.routing);
-    match compare(plan, &kernel.find(plan).map_err(ApplyError::Unproven)?) {
+    match compare_with(plan, elements, &kernel.find(plan).map_err(ApplyError::Unproven)?) {
         Verdict::Same => Ok(applied),
         Verdict::Differs(differences) => Err(ApplyError::NotAsPlanned(differences)),
     }
@@ -61,6 +83,55 @@ pub fn apply(plan: &Plan) -> Result<Applied, ApplyError> {
 pub fn verify(plan: &Plan) -> Result<Verdict, VerifyError> {
     let found = Kernel::open().and_then(|mut kernel| kernel.find(plan)).map_err(VerifyError::Look)?;
     Ok(compare(plan, &found))
+}
+
+/// The same, and whether exactly this is in the plan's sets.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn verify_with(plan: &Plan, elements: &Elements) -> Result<Verdict, VerifyError> {
+    let found = Kernel::open().and_then(|mut kernel| kernel.find(plan)).map_err(VerifyError::Look)?;
+    Ok(compare_with(plan, Some(elements), &found))
+}
+
+/// What is in the sets of a plan, in the network namespace that the calling thread is in: nothing when the plan is not there.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn elements(plan: &Plan) -> Result<Elements, VerifyError> {
+    let table = NfTables::open().and_then(|mut tables| tables.table(plan.table()));
+    Ok(table.map_err(VerifyError::Look)?.map(|table| table.elements(plan.sets())).unwrap_or_default())
+}
+
+/// Makes this the elements of a plan that is in place in the network namespace that the calling thread is in. What is there
+/// already stays; what has to come or go does so in one transaction, and the rules are not touched.
+///
+/// # Errors
+/// [`ApplyError::Rejected`] when the plan is not in place, or when somebody else has changed the same sets meanwhile; nothing
+/// is changed then.
+pub fn set_elements(plan: &Plan, elements: &Elements) -> Result<(), ApplyError> {
+    let mut tables = NfTables::open().map_err(ApplyError::Look)?;
+    let there = tables.table(plan.table()).map_err(ApplyError::Look)?;
+    let there = there.map(|table| table.elements(plan.sets())).unwrap_or_default();
+    let wanted = elements.within(plan.sets());
+    tables
+        .change(plan.table(), &there.without(&wanted), &wanted.without(&there))
+        .map_err(|Rejected { piece, source }| ApplyError::Rejected { piece: Box::new(piece), source })
+}
+
+/// Compares a plan, and the elements of its sets where they matter, with all that was found.
+fn compare_with(plan: &Plan, elements: Option<&Elements>, found: &Found) -> Verdict {
+    let nothing = FoundTable::default();
+    let table = found.table.as_ref().unwrap_or(&nothing);
+    let of_elements = elements.map(|elements| compare_elements(plan, elements, table)).unwrap_or_default();
+    match compare(plan, found) {
+        Verdict::Same if of_elements.is_empty() => Verdict::Same,
+        Verdict::Same => Verdict::Differs(of_elements),
+        Verdict::Differs(mut differences) => {
+            differences.extend(of_elements);
+            Verdict::Differs(differences)
+        }
+    }
 }
 
 /// Takes a plan out of the network namespace that the calling thread is in. What is already gone is passed over;
@@ -94,7 +165,7 @@ impl Kernel {
     }
 
     fn find(&mut self, plan: &Plan) -> Result<Found, KernelError> {
-        Ok(Found { table: self.tables.table()?, routing: self.find_routing(plan)? })
+        Ok(Found { table: self.tables.table(plan.table())?, routing: self.find_routing(plan)? })
     }
 
     /// What there is of routing in the plan's table, for both families: a plan for IPv4 may follow one for both.
@@ -135,11 +206,13 @@ impl Kernel {
 
     /// Puts the table there. Where there is none it is only made: replacing would have the kernel wait, on closing
     /// the socket, until no packet can see any more what was replaced (some ms).
-    fn put_table(&mut self, plan: &Plan, before: &Found) -> Result<(), Rejected> {
+    fn put_table(&mut self, plan: &Plan, elements: &Elements, before: &Found) -> Result<(), Rejected> {
         match before.table {
-            Some(_) => self.tables.replace(plan),
-            None => match self.tables.create(plan) {
-                Err(rejected) if rejected.source.refusal() == Some(libc::EEXIST) => self.tables.replace(plan),
+            Some(_) => self.tables.replace(plan, elements),
+            None => match self.tables.create(plan, elements) {
+                Err(rejected) if rejected.source.refusal() == Some(libc::EEXIST) => {
+                    self.tables.replace(plan, elements)
+                }
                 outcome => outcome,
             },
         }
@@ -165,7 +238,7 @@ impl Kernel {
 
     fn undo(&mut self, step: Undo) -> Result<(), Rejected> {
         match step {
-            Undo::Table => self.tables.delete(),
+            Undo::Table(name) => self.tables.delete(name),
             Undo::PolicyRule(rule) if !self.loopback.ipv6.has_policy_rules(rule.family) => Ok(()),
             Undo::Route(route) if !self.loopback.ipv6.has_routes(route.family) => Ok(()),
             Undo::PolicyRule(rule) => {
@@ -180,7 +253,7 @@ impl Kernel {
 
 fn rejected(step: Undo, source: KernelError) -> Rejected {
     let piece = match step {
-        Undo::Table => Piece::Table,
+        Undo::Table(name) => Piece::Table(name),
         Undo::PolicyRule(rule) => Piece::PolicyRule(rule),
         Undo::Route(route) => Piece::Route(route),
     };

@@ -1,6 +1,7 @@
 //! Explain: what becomes of a packet under a plan, and which rules decide it.
 //!
-//! A walk over the plan's own chains, in the order in which the kernel visits hooks. It knows nothing of rules of others.
+//! A walk over the plan's own chains, in the order in which the kernel visits hooks. It knows nothing of rules of others, nor
+//! of what is in sets: to it they are empty.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -262,6 +263,7 @@ impl<'plan> Walk<'plan, '_> {
             Match::Protocol(protocol) => packet.protocol == *protocol,
             Match::Source(test) => holds(test, |network| network.contains(packet.source.ip())),
             Match::Destination(test) => holds(test, |network| network.contains(packet.destination.ip())),
+            Match::SourceIn(_) | Match::DestinationIn(_) | Match::ConnectionIn(_) => false,
             Match::SourcePort(test) => {
                 holds(test, |ports| port(packet.source).is_some_and(|port| ports.contains(port)))
             }

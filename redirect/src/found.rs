@@ -1,9 +1,11 @@
 //! Found: what is in a namespace, as read back.
 
 use crate::chain::Attachment;
+use crate::elements::{Element, Elements};
 use crate::family::Family;
 use crate::routing::{PolicyRule, Route};
 use crate::rule::Rule;
+use crate::set::{Set, SetKind};
 
 /// What is in a namespace where a plan would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +29,43 @@ pub(crate) struct FoundRouting {
 pub(crate) struct FoundTable {
     /// Whether the table is switched off (`NFT_TABLE_F_DORMANT`).
     pub(crate) dormant: bool,
+    pub(crate) sets: Vec<FoundSet>,
     pub(crate) chains: Vec<FoundChain>,
+}
+
+/// A set of our table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundSet {
+    pub(crate) name: String,
+    /// None when it is for something that no plan has in a set; its elements are then not read.
+    pub(crate) kind: Option<SetKind>,
+    pub(crate) elements: Vec<FoundElement>,
+}
+
+/// What is in a set of our table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FoundElement {
+    /// It is what such a set is for.
+    Ours(Element),
+    /// It is not.
+    Foreign { key: Vec<u8> },
+}
+
+impl FoundTable {
+    /// What is in these sets, as far as they are there.
+    pub(crate) fn elements(&self, sets: &[Set]) -> Elements {
+        let mut elements = Elements::new();
+        for set in sets {
+            let found = self.sets.iter().find(|found| found.name == set.name());
+            for element in found.into_iter().flat_map(|found| &found.elements) {
+                if let FoundElement::Ours(element) = element {
+                    // One of another kind is in a set of another kind: not in this one.
+                    let _ = elements.insert(set, *element);
+                }
+            }
+        }
+        elements
+    }
 }
 
 /// A chain of our table.

@@ -2,18 +2,37 @@
 
 use std::fmt;
 
-use crate::plan::TABLE;
+use crate::elements::Element;
 use crate::routing::{PolicyRule, Route};
 use crate::rule::Rule;
+use crate::set::Set;
 
 /// One thing that a plan puts into the kernel, or that was found there, to be named in a difference or an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Piece {
-    /// The transaction as a whole.
-    Transaction,
-    /// The table [`TABLE`].
-    Table,
+    /// The transaction as a whole that changes the table of this name.
+    Transaction(&'static str),
+    /// The table of this name.
+    Table(&'static str),
+    /// A set of the table.
+    Set(Set),
+    /// A set of the table that no plan has.
+    ForeignSet(String),
+    /// What is in a set.
+    Element {
+        /// The set.
+        set: Set,
+        /// What is in it.
+        element: Element,
+    },
+    /// Something in one of our sets that is not what the set is for.
+    ForeignElement {
+        /// The set.
+        set: Set,
+        /// By which it is found.
+        key: Vec<u8>,
+    },
     /// A chain of the table.
     Chain(String),
     /// A rule of a chain.
@@ -55,8 +74,14 @@ pub enum Piece {
 impl fmt::Display for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Transaction => write!(f, "the transaction that replaces table {TABLE}"),
-            Self::Table => write!(f, "table {TABLE}"),
+            Self::Transaction(table) => write!(f, "the transaction that changes table {table}"),
+            Self::Table(table) => write!(f, "table {table}"),
+            Self::Set(set) => write!(f, "set {} of {}", set.name(), set.kind()),
+            Self::ForeignSet(name) => write!(f, "foreign set {name}"),
+            Self::Element { set, element } => write!(f, "{element} in set {}", set.name()),
+            Self::ForeignElement { set, key } => {
+                write!(f, "foreign element {key:02x?} in set {}", set.name())
+            }
             Self::Chain(chain) => write!(f, "chain {chain}"),
             Self::Rule { chain, rule } => {
                 write!(f, "rule \"{rule}\" of chain {chain}")?;

@@ -12,6 +12,7 @@ use crate::mark::Mark;
 use crate::network::Network;
 use crate::port::Port;
 use crate::port_range::PortRange;
+use crate::set::Set;
 use crate::tcp_flags::TcpFlags;
 
 /// The longest [`why`](Rule::why), in bytes: what `nft` takes as a comment (`NFTNL_UDATA_COMMENT_MAXLEN`).
@@ -41,6 +42,12 @@ pub enum Match {
     Source(Test<Network>),
     /// The packet's destination address.
     Destination(Test<Network>),
+    /// The packet's source address is in this set of addresses.
+    SourceIn(Set),
+    /// The packet's destination address is in this set of addresses.
+    DestinationIn(Set),
+    /// The packet is of a connection in this set, and goes in the direction in which the set has it.
+    ConnectionIn(Set),
     /// The packet's source port.
     SourcePort(Test<PortRange>),
     /// The packet's destination port.
@@ -111,16 +118,19 @@ pub enum Action {
 }
 
 impl Rule {
-    /// The rule with these conditions and those that they imply: an address implies its family, since a rule
-    /// that sees both families would else compare other bytes.
+    /// The rule with these conditions and those that they imply: an address implies its family, and ports of TCP the
+    /// protocol, since a rule that sees all packets would else compare other bytes.
     pub(crate) fn new(
         matches: impl IntoIterator<Item = Match>,
         action: Action,
         why: impl Into<Cow<'static, str>>,
     ) -> Self {
         let mut matches: BTreeSet<Match> = matches.into_iter().collect();
-        let implied: Vec<Family> = matches.iter().filter_map(Match::implied_family).collect();
-        matches.extend(implied.into_iter().map(Match::Family));
+        let families: Vec<Family> = matches.iter().filter_map(Match::implied_family).collect();
+        matches.extend(families.into_iter().map(Match::Family));
+        if matches.iter().any(|condition| matches!(condition, Match::ConnectionIn(_))) {
+            matches.insert(Match::Protocol(Protocol::Tcp));
+        }
         Self::exactly(matches, action, why)
     }
 
@@ -166,6 +176,7 @@ impl Match {
     fn implied_family(&self) -> Option<Family> {
         match self {
             Self::Source(test) | Self::Destination(test) => Some(test.value().family()),
+            Self::SourceIn(set) | Self::DestinationIn(set) | Self::ConnectionIn(set) => Some(set.family()),
             Self::Dscp(family, _) => Some(*family),
             Self::Family(_)
             | Self::Incoming(_)
@@ -237,7 +248,10 @@ impl fmt::Display for Rule {
 
 impl Match {
     fn is_port(&self) -> bool {
-        matches!(self, Self::SourcePort(_) | Self::DestinationPort(_) | Self::TcpFlags(_))
+        matches!(
+            self,
+            Self::SourcePort(_) | Self::DestinationPort(_) | Self::ConnectionIn(_) | Self::TcpFlags(_)
+        )
     }
 
     /// The condition in nft's words, and a space. nft writes a port after its protocol, and an address after
@@ -254,6 +268,12 @@ impl Match {
             }
             Self::Destination(test) => {
                 write!(f, "{} daddr {}{} ", header(test.value().family()), test.sign(), test.value())
+            }
+            Self::SourceIn(set) => write!(f, "{} saddr @{} ", header(set.family()), set.name()),
+            Self::DestinationIn(set) => write!(f, "{} daddr @{} ", header(set.family()), set.name()),
+            Self::ConnectionIn(set) => {
+                let (header, name) = (header(set.family()), set.name());
+                write!(f, "{header} saddr . tcp sport . {header} daddr . tcp dport @{name} ")
             }
             Self::SourcePort(test) => write!(f, "{th} sport {}{} ", test.sign(), test.value()),
             Self::DestinationPort(test) => write!(f, "{th} dport {}{} ", test.sign(), test.value()),

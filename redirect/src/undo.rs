@@ -6,7 +6,7 @@ use crate::routing::{PolicyRule, Route};
 /// One step of taking a plan away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undo {
-    Table,
+    Table(&'static str),
     PolicyRule(PolicyRule),
     Route(Route),
 }
@@ -15,5 +15,5 @@ pub(crate) enum Undo {
 pub(crate) fn steps(plan: &Plan) -> Vec<Undo> {
     let policy_rules = plan.policy_rules().iter().copied().map(Undo::PolicyRule);
     let routes = plan.routes().iter().copied().map(Undo::Route);
-    [Undo::Table].into_iter().chain(policy_rules).chain(routes).collect()
+    [Undo::Table(plan.table())].into_iter().chain(policy_rules).chain(routes).collect()
 }

@@ -3,10 +3,15 @@
 use std::fmt;
 
 use crate::chain::{Attachment, Chain};
-use crate::found::{Found, FoundChain, FoundPolicyRule, FoundRoute, FoundRouting, FoundRule, FoundTable};
+use crate::elements::Elements;
+use crate::found::{
+    Found, FoundChain, FoundElement, FoundPolicyRule, FoundRoute, FoundRouting, FoundRule, FoundSet,
+    FoundTable,
+};
 use crate::piece::Piece;
 use crate::plan::Plan;
 use crate::rule::Rule;
+use crate::set::Set;
 
 /// Whether what is in a namespace is what a plan puts there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +34,10 @@ pub enum Difference {
     /// Both have the rule, but another that should come after it comes before.
     OutOfOrder(Piece),
     /// The table is there but switched off: no rule of it sees a packet.
-    Dormant,
+    Dormant {
+        /// The table's name.
+        table: &'static str,
+    },
     /// Packets meet the chain elsewhere than planned.
     Elsewhere {
         /// The chain.
@@ -47,7 +55,7 @@ impl fmt::Display for Difference {
             Self::Missing(piece) => write!(f, "missing: {piece}"),
             Self::Extra(piece) => write!(f, "extra: {piece}"),
             Self::OutOfOrder(piece) => write!(f, "out of order: {piece}"),
-            Self::Dormant => write!(f, "switched off: {}", Piece::Table),
+            Self::Dormant { table } => write!(f, "switched off: {}", Piece::Table(table)),
             Self::Elsewhere { chain, planned, found: Some(found) } => {
                 write!(f, "chain {chain} is at \"{found}\", not at \"{planned}\"")
             }
@@ -76,9 +84,12 @@ pub(crate) fn compare_routing(plan: &Plan, found: &FoundRouting) -> Vec<Differen
 fn compare_table(plan: &Plan, found: Option<&FoundTable>) -> Vec<Difference> {
     let mut differences = Vec::new();
     match found {
-        Some(table) => differences.extend(table.dormant.then_some(Difference::Dormant)),
-        None => differences.push(Difference::Missing(Piece::Table)),
+        Some(found) => {
+            differences.extend(found.dormant.then_some(Difference::Dormant { table: plan.table() }));
+        }
+        None => differences.push(Difference::Missing(Piece::Table(plan.table()))),
     }
+    compare_sets(plan, found.map(|table| table.sets.as_slice()).unwrap_or_default(), &mut differences);
     let found = found.map(|table| table.chains.as_slice()).unwrap_or_default();
     for planned in plan.chains() {
         compare_chain(planned, found.iter().find(|chain| chain.name == planned.name), &mut differences);
@@ -86,6 +97,43 @@ fn compare_table(plan: &Plan, found: Option<&FoundTable>) -> Vec<Difference> {
     let is_planned = |chain: &&FoundChain| plan.chains().iter().any(|planned| planned.name == chain.name);
     let extra = found.iter().filter(|chain| !is_planned(chain));
     differences.extend(extra.map(|chain| Difference::Extra(Piece::Chain(chain.name.clone()))));
+    differences
+}
+
+fn compare_sets(plan: &Plan, found: &[FoundSet], differences: &mut Vec<Difference>) {
+    for planned in plan.sets() {
+        let is_there = |set: &FoundSet| set.name == planned.name() && set.kind == Some(planned.kind());
+        if !found.iter().any(is_there) {
+            differences.push(Difference::Missing(Piece::Set(planned.clone())));
+        }
+    }
+    for set in found {
+        let is_planned = |planned: &Set| set.name == planned.name() && set.kind == Some(planned.kind());
+        if plan.sets().iter().any(is_planned) {
+            continue;
+        }
+        let ours = set.kind.and_then(|kind| Set::new(set.name.clone(), kind));
+        let piece = ours.map_or_else(|| Piece::ForeignSet(set.name.clone()), Piece::Set);
+        differences.push(Difference::Extra(piece));
+    }
+}
+
+/// Compares what should be in a plan's sets with what was found in them.
+pub(crate) fn compare_elements(plan: &Plan, elements: &Elements, found: &FoundTable) -> Vec<Difference> {
+    let there = found.elements(plan.sets());
+    let piece = |(set, element): (&Set, _)| Piece::Element { set: set.clone(), element };
+    let missing = elements.within(plan.sets()).without(&there);
+    let mut differences: Vec<Difference> = missing.iter().map(piece).map(Difference::Missing).collect();
+    differences.extend(there.without(elements).iter().map(piece).map(Difference::Extra));
+    for set in plan.sets() {
+        let found = found.sets.iter().filter(|found| found.name == set.name());
+        for element in found.flat_map(|found| &found.elements) {
+            if let FoundElement::Foreign { key } = element {
+                let piece = Piece::ForeignElement { set: set.clone(), key: key.clone() };
+                differences.push(Difference::Extra(piece));
+            }
+        }
+    }
     differences
 }
 

@@ -20,7 +20,7 @@ fn found(plan: &Plan) -> Found {
         rules: chain.rules.iter().cloned().map(FoundRule::Ours).collect(),
     });
     Found {
-        table: Some(FoundTable { dormant: false, chains: chains.collect() }),
+        table: Some(FoundTable { dormant: false, sets: Vec::new(), chains: chains.collect() }),
         routing: FoundRouting {
             policy_rules: plan.policy_rules().iter().copied().map(FoundPolicyRule::Ours).collect(),
             routes: plan.routes().iter().copied().map(FoundRoute::Ours).collect(),
@@ -158,7 +158,7 @@ fn a_chain_elsewhere_and_a_table_switched_off_are_told() {
     assert!(matches!(
         &differences[..],
         [
-            Difference::Dormant,
+            Difference::Dormant { .. },
             Difference::Elsewhere { found: None, .. },
             Difference::Elsewhere { found: Some(_), .. }
         ]

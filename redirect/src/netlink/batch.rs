@@ -13,16 +13,18 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use crate::chain::{Attachment, Chain, ChainKind, Hook, Policy};
 use crate::counters::Counter;
+use crate::elements::{Element, Elements};
 use crate::error::KernelError;
 use crate::found::FoundTable;
 use crate::piece::Piece;
-use crate::plan::{Plan, TABLE};
+use crate::plan::Plan;
 use crate::rule::Rule;
+use crate::set::Set;
 
 use super::socket::{Aborted, Conversation, Request};
 use super::step::Expression;
 use super::unread::Unread;
-use super::{comment, counters, encode, ruleset};
+use super::{comment, counters, encode, ruleset, sets};
 
 /// A conversation with nf_tables.
 pub(crate) struct NfTables(Conversation<NetfilterMessage, Unread>);
@@ -45,27 +47,44 @@ impl NfTables {
         Conversation::open(NETLINK_NETFILTER).map(Self)
     }
 
-    /// Makes the plan's table. Refused with `EEXIST` when there is one of its name.
-    pub(crate) fn create(&mut self, plan: &Plan) -> Result<(), Rejected> {
-        let table = order(Piece::Table, NfTablesMessage::NewTable(table_name()), NLM_F_CREATE | NLM_F_EXCL);
-        self.transact([table].into_iter().chain(chains_and_rules(plan)).collect())
+    /// Makes the plan's table, with this in its sets. Refused with `EEXIST` when there is one of its name.
+    pub(crate) fn create(&mut self, plan: &Plan, elements: &Elements) -> Result<(), Rejected> {
+        let table = plan.table();
+        let made = NfTablesMessage::NewTable(table_named(table));
+        let made = order(Piece::Table(table), made, NLM_F_CREATE | NLM_F_EXCL);
+        self.transact(table, [made].into_iter().chain(contents(plan, elements)).collect())
     }
 
-    /// Puts the plan's table in place of whatever has its name, in one step for every packet.
-    pub(crate) fn replace(&mut self, plan: &Plan) -> Result<(), Rejected> {
+    /// Puts the plan's table in place of whatever has its name, with this in its sets, in one step for every packet.
+    pub(crate) fn replace(&mut self, plan: &Plan, elements: &Elements) -> Result<(), Rejected> {
         // A table can only be deleted if it is there: so it is made, if it is not, and then deleted.
-        let tables = [new_table(), delete_table(), new_table()];
-        self.transact(tables.into_iter().chain(chains_and_rules(plan)).collect())
+        let table = plan.table();
+        let tables = [new_table(table), delete_table(table), new_table(table)];
+        self.transact(table, tables.into_iter().chain(contents(plan, elements)).collect())
+    }
+
+    /// Takes elements out of sets of the table and puts others in, in one step for every packet. Refused with `ENOENT`
+    /// when the table is not there, or what should go is not.
+    pub(crate) fn change(
+        &mut self,
+        table: &'static str,
+        gone: &Elements,
+        come: &Elements,
+    ) -> Result<(), Rejected> {
+        let orders: Vec<Order> = chunks(table, gone, sets::deletion, 0)
+            .chain(chunks(table, come, sets::addition, NLM_F_CREATE))
+            .collect();
+        if orders.is_empty() { Ok(()) } else { self.transact(table, orders) }
     }
 
     /// Deletes the table, if it is there.
-    pub(crate) fn delete(&mut self) -> Result<(), Rejected> {
-        self.transact(vec![new_table(), delete_table()])
+    pub(crate) fn delete(&mut self, table: &'static str) -> Result<(), Rejected> {
+        self.transact(table, vec![new_table(table), delete_table(table)])
     }
 
     /// The table as it is, if it is there.
-    pub(crate) fn table(&mut self) -> Result<Option<FoundTable>, KernelError> {
-        ruleset::read(&mut self.0)
+    pub(crate) fn table(&mut self, name: &str) -> Result<Option<FoundTable>, KernelError> {
+        ruleset::read(&mut self.0, name)
     }
 
     /// The chain and the counter of each of its rules, in order.
@@ -73,12 +92,12 @@ impl NfTables {
         counters::read(&mut self.0)
     }
 
-    fn transact(&mut self, orders: Vec<Order>) -> Result<(), Rejected> {
+    fn transact(&mut self, table: &'static str, orders: Vec<Order>) -> Result<(), Rejected> {
         let (pieces, requests): (Vec<_>, Vec<_>) =
             orders.into_iter().map(|order| (order.piece, order.request)).unzip();
         let (begin, end) = (control(ControlMessage::BatchBegin), control(ControlMessage::BatchEnd));
         self.0.transact(begin, requests, end).map_err(|Aborted { at, error }| Rejected {
-            piece: at.and_then(|index| pieces.get(index)).cloned().unwrap_or(Piece::Transaction),
+            piece: at.and_then(|index| pieces.get(index)).cloned().unwrap_or(Piece::Transaction(table)),
             source: error,
         })
     }
@@ -99,29 +118,58 @@ fn order(piece: Piece, message: NfTablesMessage, flags: u16) -> Order {
     Order { piece, request: Request { message: inet(message), flags } }
 }
 
-pub(super) fn table_name() -> TableMessage {
-    TableMessage { attributes: vec![TableAttribute::Name(TABLE.into())] }
+pub(super) fn table_named(name: &str) -> TableMessage {
+    TableMessage { attributes: vec![TableAttribute::Name(name.into())] }
 }
 
-fn new_table() -> Order {
-    order(Piece::Table, NfTablesMessage::NewTable(table_name()), NLM_F_CREATE)
+fn new_table(name: &'static str) -> Order {
+    order(Piece::Table(name), NfTablesMessage::NewTable(table_named(name)), NLM_F_CREATE)
 }
 
-fn delete_table() -> Order {
-    order(Piece::Table, NfTablesMessage::DeleteTable(table_name()), 0)
+fn delete_table(name: &'static str) -> Order {
+    order(Piece::Table(name), NfTablesMessage::DeleteTable(table_named(name)), 0)
 }
 
-fn chains_and_rules(plan: &Plan) -> impl Iterator<Item = Order> {
-    plan.chains().iter().flat_map(|chain| {
-        let rules = chain.rules.iter().map(move |rule| new_rule(chain, rule));
-        [new_chain(chain)].into_iter().chain(rules)
-    })
+/// Sets come first, for rules to find them.
+fn contents(plan: &Plan, elements: &Elements) -> impl Iterator<Item = Order> {
+    let table = plan.table();
+    let declared = (1..).zip(plan.sets()).map(move |(number, set)| {
+        let message = sets::declaration(table, set, number);
+        order(Piece::Set(set.clone()), message, NLM_F_CREATE)
+    });
+    let elements = elements.within(plan.sets());
+    let filled: Vec<Order> = chunks(table, &elements, sets::addition, NLM_F_CREATE).collect();
+    let chains = plan.chains().iter().flat_map(move |chain| {
+        let rules = chain.rules.iter().map(move |rule| new_rule(table, chain, rule));
+        [new_chain(table, chain)].into_iter().chain(rules)
+    });
+    declared.chain(filled).chain(chains)
 }
 
-fn new_chain(chain: &Chain) -> Order {
+/// Elements, so many to a message as one holds. The first stands for all of a message that is refused.
+fn chunks(
+    table: &str,
+    elements: &Elements,
+    message: fn(&str, &Set, &[Element]) -> NfTablesMessage,
+    flags: u16,
+) -> impl Iterator<Item = Order> {
+    let mut orders = Vec::new();
+    for set in elements.sets() {
+        let all: Vec<Element> = elements.of(set).collect();
+        for chunk in all.chunks(sets::CHUNK) {
+            if let Some(&element) = chunk.first() {
+                let piece = Piece::Element { set: set.clone(), element };
+                orders.push(order(piece, message(table, set, chunk), flags));
+            }
+        }
+    }
+    orders.into_iter()
+}
+
+fn new_chain(table: &str, chain: &Chain) -> Order {
     let Attachment { kind, hook, priority, policy } = chain.attachment;
     let attributes = vec![
-        ChainAttribute::Table(TABLE.into()),
+        ChainAttribute::Table(table.into()),
         ChainAttribute::Name(chain.name.to_string()),
         ChainAttribute::Hook(vec![
             HookAttribute::Number(hook_number(hook).into()),
@@ -135,9 +183,9 @@ fn new_chain(chain: &Chain) -> Order {
     order(piece, NfTablesMessage::NewChain(ChainMessage { attributes }), NLM_F_CREATE)
 }
 
-fn new_rule(chain: &Chain, rule: &Rule) -> Order {
+fn new_rule(table: &str, chain: &Chain, rule: &Rule) -> Order {
     let attributes = vec![
-        RuleAttribute::Table(TABLE.into()),
+        RuleAttribute::Table(table.into()),
         RuleAttribute::Chain(chain.name.to_string()),
         RuleAttribute::Expressions(expressions(rule)),
         RuleAttribute::UserData(comment::encode(rule.why())),

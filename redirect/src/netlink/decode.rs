@@ -13,12 +13,14 @@ use crate::network::Network;
 use crate::port::Port;
 use crate::port_range::PortRange;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::set::{Set, SetKind};
 use crate::tcp_flags::TcpFlags;
 
 use super::encode::{
     DESTINATION_PORT, NAME_LEN, REPLY, SOURCE_PORT, TCP_FLAGS, TRANSPARENT, destination, dscp_bytes,
     protocol_byte, source, traffic_class,
 };
+use super::key;
 use super::step::{Field, Slot, Step, family_byte};
 
 /// The rule of a program; none when it says something that a neutral rule cannot.
@@ -34,6 +36,15 @@ pub(super) fn rule(steps: &[Step], why: impl Into<Cow<'static, str>>) -> Option<
                 test @ (Step::Equal(_) | Step::NotEqual(_)),
                 after @ ..,
             ] if xor.iter().all(|byte| *byte == 0) => (Some(masked(*field, and, test)?), after),
+            [Step::Load(field), Step::In(set), after @ ..] => (Some(address_in(*field, set)?), after),
+            [
+                Step::Load(_),
+                Step::Append { .. },
+                Step::Append { .. },
+                Step::Append { .. },
+                Step::In(set),
+                after @ ..,
+            ] => (Some(connection_in(rest, set)?), after),
             [Step::Load(field), Step::ToNetworkOrder, after @ ..] => {
                 let (range, after) = range(after)?;
                 (Some(owners(*field, &range)?), after)
@@ -101,6 +112,33 @@ fn masked(field: Field, mask: &[u8], test: &Step) -> Option<Match> {
         field if is_one_of(destination, field) => compared(test, network).map(Match::Destination),
         field => service(field, mask, test).or_else(|| mark_of(field, native(mask)?, test)),
     }
+}
+
+/// The condition of an address that is in a set.
+fn address_in(field: Field, name: &str) -> Option<Match> {
+    let set = |family| Set::new(name.to_owned(), SetKind::Addresses(family));
+    let is = |place: fn(Family) -> Field| {
+        [Family::V4, Family::V6].into_iter().find(|family| place(*family) == field)
+    };
+    match (is(source), is(destination)) {
+        (Some(family), _) => set(family).map(Match::SourceIn),
+        (_, Some(family)) => set(family).map(Match::DestinationIn),
+        (None, None) => None,
+    }
+}
+
+/// The condition of a connection that is in a set, of the steps that make its key.
+fn connection_in(steps: &[Step], name: &str) -> Option<Match> {
+    let is = |family: &Family| {
+        let mut parts = key::connection_parts(*family).into_iter().zip(steps);
+        parts.all(|((its_field, its_word), step)| match step {
+            Step::Load(field) => (*field, 0) == (its_field, its_word),
+            Step::Append { field, word } => (*field, *word) == (its_field, its_word),
+            _ => false,
+        })
+    };
+    let family = [Family::V4, Family::V6].into_iter().find(is)?;
+    Set::new(name.to_owned(), SetKind::Connections(family)).map(Match::ConnectionIn)
 }
 
 /// The condition of a class of service.

@@ -11,8 +11,10 @@ use crate::network::Network;
 use crate::port::Port;
 use crate::port_range::PortRange;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::set::Set;
 use crate::tcp_flags::TcpFlags;
 
+use super::key;
 use super::step::{Base, Field, Slot, Step, family_byte};
 
 /// The program of a rule: its conditions, a counter, its action.
@@ -36,6 +38,9 @@ fn condition_steps(condition: &Match) -> Vec<Step> {
         }
         Match::Source(test) => network(source(test.value().family()), test),
         Match::Destination(test) => network(destination(test.value().family()), test),
+        Match::SourceIn(set) => vec![Step::Load(source(set.family())), Step::In(set.name().into())],
+        Match::DestinationIn(set) => vec![Step::Load(destination(set.family())), Step::In(set.name().into())],
+        Match::ConnectionIn(set) => connection_in(set),
         Match::SourcePort(test) => ports(SOURCE_PORT, test),
         Match::DestinationPort(test) => ports(DESTINATION_PORT, test),
         Match::PacketMark(test) => masked(Field::PacketMark, test),
@@ -74,6 +79,13 @@ fn network(whole: Field, test: &Test<Network>) -> Vec<Step> {
             vec![Step::Load(whole), Step::Bitwise { and, xor }, compare(test, bytes)]
         }
     }
+}
+
+fn connection_in(set: &Set) -> Vec<Step> {
+    let part = |(field, word)| if word == 0 { Step::Load(field) } else { Step::Append { field, word } };
+    let mut steps: Vec<Step> = key::connection_parts(set.family()).map(part).into();
+    steps.push(Step::In(set.name().into()));
+    steps
 }
 
 fn ports(field: Field, test: &Test<PortRange>) -> Vec<Step> {

@@ -9,14 +9,13 @@ use netlink_packet_netfilter::nftables::{
 
 use crate::chain::{Attachment, ChainKind, Hook, Policy};
 use crate::error::KernelError;
-use crate::found::{FoundChain, FoundRule, FoundTable};
-use crate::plan::TABLE;
+use crate::found::{FoundChain, FoundRule, FoundSet, FoundTable};
 
-use super::batch::{hook_number, inet, kind_name, policy_number, table_name};
+use super::batch::{hook_number, inet, kind_name, policy_number, table_named};
 use super::socket::{Conversation, Dump};
 use super::step::{Step, raw_expressions};
 use super::unread::{self, Unread, attributes, inside};
-use super::{comment, decode};
+use super::{comment, decode, sets};
 
 /// The conversation in which a ruleset is read.
 type Kernel = Conversation<NetfilterMessage, Unread>;
@@ -24,12 +23,12 @@ type Kernel = Conversation<NetfilterMessage, Unread>;
 /// How often to start again when the ruleset changes while it is read. Each attempt takes some 100 µs.
 const ATTEMPTS: u32 = 5;
 
-/// Our table as it is at one moment, if it is there.
-pub(super) fn read(kernel: &mut Kernel) -> Result<Option<FoundTable>, KernelError> {
+/// The table of this name as it is at one moment, if it is there.
+pub(super) fn read(kernel: &mut Kernel, name: &str) -> Result<Option<FoundTable>, KernelError> {
     for _ in 0..ATTEMPTS {
-        // Table, chains and rules are three questions; the generation tells whether a transaction came between.
+        // Table, sets, chains and rules are as many questions; the generation tells whether a transaction came between.
         let before = generation(kernel)?;
-        if let Some(table) = read_once(kernel)?
+        if let Some(table) = read_once(kernel, name)?
             && generation(kernel)? == before
         {
             return Ok(table);
@@ -39,28 +38,47 @@ pub(super) fn read(kernel: &mut Kernel) -> Result<Option<FoundTable>, KernelErro
 }
 
 /// The table if it is there; nothing when an answer was interrupted.
-fn read_once(kernel: &mut Kernel) -> Result<Option<Option<FoundTable>>, KernelError> {
-    let Some(table) = table(kernel)? else { return Ok(Some(None)) };
+fn read_once(kernel: &mut Kernel, name: &str) -> Result<Option<Option<FoundTable>>, KernelError> {
+    let Some(table) = table(kernel, name)? else { return Ok(Some(None)) };
+    let Some(sets) = sets(kernel, name)? else { return Ok(None) };
     let Dump::Settled(chains) =
         kernel.dump(inet(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() })))?
     else {
         return Ok(None);
     };
-    let ours = RuleMessage { attributes: vec![RuleAttribute::Table(TABLE.into())] };
+    let ours = RuleMessage { attributes: vec![RuleAttribute::Table(name.into())] };
     let Dump::Settled(rules) = kernel.dump(inet(NfTablesMessage::GetRule(ours)))? else { return Ok(None) };
 
     let mut found = Vec::new();
     for answer in chains {
-        found.extend(found_chain(&answer).map_err(undecodable)?);
+        found.extend(found_chain(&answer, name).map_err(undecodable)?);
     }
     for answer in rules {
-        if let Some((name, rule)) = found_rule(&answer).map_err(undecodable)?
-            && let Some(chain) = found.iter_mut().find(|chain| chain.name == name)
+        if let Some((chain, rule)) = found_rule(&answer, name).map_err(undecodable)?
+            && let Some(chain) = found.iter_mut().find(|found| found.name == chain)
         {
             chain.rules.push(rule);
         }
     }
-    Ok(Some(Some(FoundTable { chains: found, ..table })))
+    Ok(Some(Some(FoundTable { sets, chains: found, ..table })))
+}
+
+/// The sets of the table, with what is in them; nothing when an answer was interrupted.
+fn sets(kernel: &mut Kernel, table: &str) -> Result<Option<Vec<FoundSet>>, KernelError> {
+    let Dump::Settled(answers) = kernel.dump(inet(sets::all(table)))? else { return Ok(None) };
+    let mut found = Vec::new();
+    for answer in answers {
+        let Some(mut set) = sets::found_set(&answer, table).map_err(undecodable)? else { continue };
+        if let Some(kind) = set.kind {
+            let question = NfTablesMessage::GetSetElement(sets::question(table, &set.name));
+            let Dump::Settled(answers) = kernel.dump(inet(question))? else { return Ok(None) };
+            for answer in answers {
+                set.elements.extend(sets::found_elements(&answer, kind).map_err(undecodable)?);
+            }
+        }
+        found.push(set);
+    }
+    Ok(Some(found))
 }
 
 pub(super) fn undecodable(error: DecodeError) -> KernelError {
@@ -77,8 +95,8 @@ fn generation(kernel: &mut Kernel) -> Result<u32, KernelError> {
     id.ok_or(KernelError::Incomplete)
 }
 
-fn table(kernel: &mut Kernel) -> Result<Option<FoundTable>, KernelError> {
-    let answer = match kernel.ask(inet(NfTablesMessage::GetTable(table_name()))) {
+fn table(kernel: &mut Kernel, name: &str) -> Result<Option<FoundTable>, KernelError> {
+    let answer = match kernel.ask(inet(NfTablesMessage::GetTable(table_named(name)))) {
         Ok(answer) => answer,
         Err(error) if error.refusal() == Some(libc::ENOENT) => return Ok(None),
         Err(error) => return Err(error),
@@ -87,18 +105,18 @@ fn table(kernel: &mut Kernel) -> Result<Option<FoundTable>, KernelError> {
     let dormant = attributes.iter().any(
         |attribute| matches!(attribute, TableAttribute::Flags(flags) if flags.contains(TableFlags::Dormant)),
     );
-    Ok(Some(FoundTable { dormant, chains: Vec::new() }))
+    Ok(Some(FoundTable { dormant, ..FoundTable::default() }))
 }
 
-/// The chain of an answer, if it is in our table: a dump of chains has those of all tables.
-fn found_chain(answer: &Unread) -> Result<Option<FoundChain>, DecodeError> {
+/// The chain of an answer, if it is in this table: a dump of chains has those of all tables.
+fn found_chain(answer: &Unread, table: &str) -> Result<Option<FoundChain>, DecodeError> {
     if answer.kind != NfTablesMessageType::NewChain {
         return Ok(None);
     }
     let (mut name, mut kind, mut policy, mut hook, mut is_ours) = (None, None, None, None, false);
     for attribute in unread::read(&answer.attributes)? {
         match attribute {
-            ChainAttribute::Table(table) => is_ours = table == TABLE,
+            ChainAttribute::Table(found) => is_ours = found == table,
             ChainAttribute::Name(found) => name = Some(found),
             ChainAttribute::Type(found) => kind = found_kind(&found),
             ChainAttribute::Policy(found) => policy = found_policy(found),
@@ -136,8 +154,8 @@ fn found_hook(attributes: &[HookAttribute]) -> Option<(Hook, i32)> {
     Some((hook?, priority?))
 }
 
-/// The rule of an answer and the chain in which it is, if it is in our table.
-fn found_rule(answer: &Unread) -> Result<Option<(String, FoundRule)>, DecodeError> {
+/// The rule of an answer and the chain in which it is, if it is in this table.
+fn found_rule(answer: &Unread, table: &str) -> Result<Option<(String, FoundRule)>, DecodeError> {
     if answer.kind != NfTablesMessageType::NewRule {
         return Ok(None);
     }
@@ -149,7 +167,7 @@ fn found_rule(answer: &Unread) -> Result<Option<(String, FoundRule)>, DecodeErro
             continue;
         }
         match RuleAttribute::parse(&attribute)? {
-            RuleAttribute::Table(table) => is_ours = table == TABLE,
+            RuleAttribute::Table(found) => is_ours = found == table,
             RuleAttribute::Chain(found) => chain = Some(found),
             RuleAttribute::UserData(found) => why = comment::decode(&found),
             _ => {}

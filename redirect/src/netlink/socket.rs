@@ -9,6 +9,7 @@ use netlink_packet_core::{
     NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::sockopt;
 
 use crate::error::KernelError;
 
@@ -16,7 +17,10 @@ use super::extended_ack;
 
 /// How long to wait for an answer. The kernel answers within the call that asks, or nearly so.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest datagram, in bytes: the kernel makes none longer for a dump (`NLMSG_GOODSIZE` and
+/// What the kernel takes in one message without being asked for more, in bytes: the least of its default
+/// (`net.core.wmem_default`), less what it counts for itself.
+const SHORT: usize = 128 * 1024;
+/// The longest datagram that comes, in bytes: the kernel makes none longer for a dump (`NLMSG_GOODSIZE` and
 /// `netlink_dump`), and single answers are far shorter.
 const MAX_DATAGRAM: usize = 32 * 1024;
 /// The most messages in the answer to one request: some hundred times the rules and routes of a busy pod.
@@ -148,6 +152,9 @@ where
             last = self.write(&mut bytes, request.message, request.flags | NLM_F_REQUEST | ack);
         }
         self.write(&mut bytes, end, NLM_F_REQUEST);
+        if bytes.len() > SHORT {
+            self.make_room(bytes.len());
+        }
         self.send(&bytes).map_err(whole)?;
 
         let mut earliest: Option<Aborted> = None;
@@ -167,6 +174,15 @@ where
         match (earliest, outcome) {
             (Some(aborted), _) => Err(aborted),
             (None, outcome) => outcome.map_err(whole),
+        }
+    }
+
+    /// Makes room for a message of this length. Only who has `CAP_NET_ADMIN` in the initial user namespace has more than
+    /// twice `net.core.wmem_max`; a message that finds no room is refused with `EMSGSIZE`.
+    fn make_room(&self, length: usize) {
+        let length = 2 * length;
+        if nix::sys::socket::setsockopt(&self.socket, sockopt::SndBufForce, &length).is_err() {
+            let _ = socket2::SockRef::from(&self.socket).set_send_buffer_size(length);
         }
     }
 

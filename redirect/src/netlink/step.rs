@@ -1,17 +1,18 @@
 //! Step: the few operations on one register that our rules are made of, and their form on the wire.
 //!
 //! A rule in nf_tables is a little program: load a value, change it, compare it, stop if it differs. Ours need one
-//! register. What an expression holds beyond that is no step, and a rule that holds one is none of ours.
+//! register, and those after it for a key of several values. What an expression holds beyond that is no step, and a rule that holds one is none of ours.
 //! Sources: `linux/netfilter/nf_tables.h`, and the program that `nft --debug=netlink` prints for the same rule.
 
 use netlink_packet_core::{DecodeError, DefaultNla, Emitable as _, NLA_F_NESTED, Nla as _, parse_string};
 use netlink_packet_netfilter::nftables::{
-    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Meta, MetaKey,
-    Operator, Payload, Register, Verdict, VerdictAttribute,
+    Bitwise, Cmp, DataAttribute, ExpressionAttribute, Expressions, Immediate, ListAttribute, Lookup, Meta,
+    MetaKey, Operator, Payload, Register, Verdict, VerdictAttribute,
 };
 
 use crate::family::Family;
 
+use super::key;
 use super::unread::{attributes, inside, read};
 
 /// One expression of a rule, as the wire has it.
@@ -22,6 +23,15 @@ pub(super) type Expression = ListAttribute<ExpressionAttribute>;
 pub(super) enum Step {
     /// The register becomes something of the packet.
     Load(Field),
+    /// Bytes of the packet go behind what is in the register already: a part of a key.
+    Append {
+        /// The bytes.
+        field: Field,
+        /// With which word of the registers they begin; the register begins with word 0.
+        word: u8,
+    },
+    /// The rule goes on only if what is in the register, and behind it, is in the set of this name.
+    In(String),
     /// The register becomes this.
     Immediate(Vec<u8>),
     /// The register becomes itself `& and ^ xor`, byte by byte.
@@ -193,7 +203,11 @@ pub(super) const fn family_byte(family: Family) -> u8 {
 impl From<&Step> for Expression {
     fn from(step: &Step) -> Self {
         match step {
-            Step::Load(field) => load(*field),
+            Step::Load(field) => load(*field, REGISTER),
+            Step::Append { field, word } => load(*field, key::register(*word)),
+            Step::In(set) => {
+                Expressions::Lookup(vec![Lookup::Set(set.clone()), Lookup::SourceRegister(REGISTER)]).into()
+            }
             Step::Immediate(bytes) => immediate(REGISTER, DataAttribute::Value(bytes.clone())),
             Step::Bitwise { and, xor } => bitwise(and, xor),
             Step::ToNetworkOrder => other(BYTEORDER, &TO_NETWORK_ORDER),
@@ -213,10 +227,10 @@ impl From<&Step> for Expression {
     }
 }
 
-fn load(field: Field) -> Expression {
-    let meta = |key| Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(REGISTER)]).into();
-    let ct = |key| other(CT, &[(NFTA_CT_KEY, key), (NFTA_CT_DREG, u32::from(REGISTER))]);
-    let socket = |key| other(SOCKET, &[(NFTA_SOCKET_KEY, key), (NFTA_SOCKET_DREG, u32::from(REGISTER))]);
+fn load(field: Field, register: Register) -> Expression {
+    let meta = |key| Expressions::Meta(vec![Meta::Key(key), Meta::DestinationRegister(register)]).into();
+    let ct = |key| other(CT, &[(NFTA_CT_KEY, key), (NFTA_CT_DREG, u32::from(register))]);
+    let socket = |key| other(SOCKET, &[(NFTA_SOCKET_KEY, key), (NFTA_SOCKET_DREG, u32::from(register))]);
     match field {
         Field::Family => meta(MetaKey::Nfproto),
         Field::Protocol => meta(MetaKey::L4Proto),
@@ -235,7 +249,7 @@ fn load(field: Field) -> Expression {
                 Base::Transport => TRANSPORT_HEADER,
             };
             Expressions::Payload(vec![
-                Payload::DestinationRegister(REGISTER),
+                Payload::DestinationRegister(register),
                 Payload::Base(base),
                 Payload::Offset(offset),
                 Payload::Len(length),
@@ -334,6 +348,7 @@ impl Step {
             "payload" => Self::of_payload(&read(data).ok()?),
             "bitwise" => Self::of_bitwise(&read(data).ok()?),
             "cmp" => Self::of_cmp(&read(data).ok()?),
+            "lookup" => Self::of_lookup(&read(data).ok()?),
             "immediate" => Self::of_immediate(&read(data).ok()?),
             CT => Self::of_ct(&read(data).ok()?),
             REDIR => Self::of_redir(&read(data).ok()?),
@@ -376,10 +391,10 @@ impl Step {
     }
 
     fn of_payload(attributes: &[Payload]) -> Option<Self> {
-        let (mut base, mut offset, mut length) = (None, None, None);
+        let (mut base, mut offset, mut length, mut register) = (None, None, None, None);
         for attribute in attributes {
             match attribute {
-                Payload::DestinationRegister(REGISTER) => {}
+                Payload::DestinationRegister(found) => register = Some(*found),
                 Payload::Base(NETWORK_HEADER) => base = Some(Base::Network),
                 Payload::Base(TRANSPORT_HEADER) => base = Some(Base::Transport),
                 Payload::Offset(bytes) => offset = Some(*bytes),
@@ -387,7 +402,11 @@ impl Step {
                 _ => return None,
             }
         }
-        Some(Self::Load(Field::Payload { base: base?, offset: offset?, length: length? }))
+        let field = Field::Payload { base: base?, offset: offset?, length: length? };
+        match register? {
+            REGISTER => Some(Self::Load(field)),
+            other => Some(Self::Append { field, word: key::word(other)? }),
+        }
     }
 
     fn of_bitwise(attributes: &[Bitwise]) -> Option<Self> {
@@ -423,6 +442,20 @@ impl Step {
             Operator::LessThanEqual => Some(Self::AtMost(data?)),
             _ => None,
         }
+    }
+
+    fn of_lookup(attributes: &[Lookup]) -> Option<Self> {
+        let (mut set, mut from) = (None, None);
+        for attribute in attributes {
+            match attribute {
+                Lookup::Set(found) => set = Some(found.clone()),
+                Lookup::SourceRegister(found) => from = Some(*found),
+                // With a flag it would be the rest that is found.
+                Lookup::Flags(0) => {}
+                _ => return None,
+            }
+        }
+        set.filter(|_| from == Some(REGISTER)).map(Self::In)
     }
 
     fn of_immediate(attributes: &[Immediate]) -> Option<Self> {

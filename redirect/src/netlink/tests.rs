@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::set::{Set, SetKind};
 use crate::{Dscp, Family, IdRange, InterfaceName, Mark, Network, NetworkError, Port, PortRange, TcpFlags};
 
 use super::step::{Base, Expression, Field, Slot, Step};
@@ -54,6 +55,11 @@ fn families() -> impl Strategy<Value = Family> {
     prop_oneof![Just(Family::V4), Just(Family::V6)]
 }
 
+fn sets(kind: fn(Family) -> SetKind) -> impl Strategy<Value = Set> {
+    ("[a-z][a-z0-9_.-]{0,30}", families())
+        .prop_map(move |(name, family)| Set::new(name, kind(family)).unwrap())
+}
+
 fn conditions() -> impl Strategy<Value = Match> {
     prop_oneof![
         families().prop_map(Match::Family),
@@ -62,6 +68,9 @@ fn conditions() -> impl Strategy<Value = Match> {
         prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp)].prop_map(Match::Protocol),
         tests(networks()).prop_map(Match::Source),
         tests(networks()).prop_map(Match::Destination),
+        sets(SetKind::Addresses).prop_map(Match::SourceIn),
+        sets(SetKind::Addresses).prop_map(Match::DestinationIn),
+        sets(SetKind::Connections).prop_map(Match::ConnectionIn),
         tests(port_ranges()).prop_map(Match::SourcePort),
         tests(port_ranges()).prop_map(Match::DestinationPort),
         tests(marks()).prop_map(Match::PacketMark),
@@ -96,6 +105,13 @@ fn rules() -> impl Strategy<Value = Rule> {
 
 fn all_steps() -> impl Strategy<Value = Step> {
     let bytes = || proptest::collection::vec(any::<u8>(), 1..17);
+    let payloads = || {
+        (any::<bool>(), any::<u32>(), any::<u32>()).prop_map(|(network, offset, length)| Field::Payload {
+            base: if network { Base::Network } else { Base::Transport },
+            offset,
+            length,
+        })
+    };
     let fields = prop_oneof![
         Just(Field::Family),
         Just(Field::Protocol),
@@ -107,13 +123,13 @@ fn all_steps() -> impl Strategy<Value = Step> {
         Just(Field::SocketMark),
         Just(Field::User),
         Just(Field::Group),
-        (any::<bool>(), any::<u32>(), any::<u32>()).prop_map(|(network, offset, length)| {
-            Field::Payload { base: if network { Base::Network } else { Base::Transport }, offset, length }
-        }),
+        payloads(),
     ];
     let slots = prop_oneof![Just(Slot::PacketMark), Just(Slot::ConnectionMark), Just(Slot::Zone)];
     prop_oneof![
         fields.prop_map(Step::Load),
+        (payloads(), 1_u8..16).prop_map(|(field, word)| Step::Append { field, word }),
+        "[a-z]{1,20}".prop_map(Step::In),
         bytes().prop_map(Step::Immediate),
         (bytes(), bytes()).prop_map(|(and, xor)| Step::Bitwise { and, xor }),
         Just(Step::ToNetworkOrder),

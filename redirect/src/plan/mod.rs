@@ -31,8 +31,9 @@ use crate::intent::{Families, Guard, Intent, Method, ProxyIdentity};
 use crate::port::Port;
 use crate::routing::{PolicyRule, Route};
 use crate::rule::{Action, Match, Protocol, Rule, Test};
+use crate::set::Set;
 
-/// The name of the table that holds all chains, of nftables family `inet`.
+/// The name of the table that holds all chains of capture, of nftables family `inet`.
 pub const TABLE: &str = "inpod";
 
 // Priorities: `linux/netfilter_ipv4.h`, and Istio's choice for the same chains.
@@ -48,6 +49,8 @@ const FILTER: i32 = 0;
 /// The rules and routes that carry an intent out, each with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    table: &'static str,
+    sets: Vec<Set>,
     chains: Vec<Chain>,
     policy_rules: Vec<PolicyRule>,
     routes: Vec<Route>,
@@ -82,11 +85,23 @@ impl Plan {
             ),
         ];
         Self {
+            table: TABLE,
+            sets: Vec::new(),
             chains: chains.into_iter().filter(|chain| !chain.rules.is_empty()).collect(),
             policy_rules: replies::policy_rules(intent),
             routes: replies::routes(intent),
             routing_table: intent.reply_routing().table(),
         }
+    }
+
+    /// The name of the plan's table, of nftables family `inet`. One table is replaced and removed as one.
+    pub fn table(&self) -> &'static str {
+        self.table
+    }
+
+    /// The sets that the table declares, for rules to look into. What is in them is not part of the plan.
+    pub fn sets(&self) -> &[Set] {
+        &self.sets
     }
 
     /// The chains of the table, in the order in which a packet could meet them.

@@ -3,5 +3,5 @@
 mod nftables;
 mod path;
 
-pub use nftables::nft;
+pub use nftables::{nft, nft_with};
 pub use path::path;

@@ -53,6 +53,8 @@ impl Packet {
             }
             // No packet of these scenes is owned by anybody, or has a class.
             Match::User(_) | Match::Group(_) | Match::Transparent | Match::Dscp(..) => false,
+            // Nothing is in any set.
+            Match::SourceIn(_) | Match::DestinationIn(_) | Match::ConnectionIn(_) => false,
         }
     }
 
