@@ -149,9 +149,9 @@ pub fn remove(plan: &Plan) -> Result<(), RemoveError> {
 
 /// The two conversations with the kernel, and what is true of the namespace throughout.
 pub(crate) struct Kernel {
-    tables: NfTables,
+    pub(crate) tables: NfTables,
     routing: Routing,
-    loopback: Loopback,
+    pub(crate) loopback: Loopback,
 }
 
 impl Kernel {
@@ -164,7 +164,7 @@ impl Kernel {
         self.tables.counters()
     }
 
-    fn find(&mut self, plan: &Plan) -> Result<Found, KernelError> {
+    pub(crate) fn find(&mut self, plan: &Plan) -> Result<Found, KernelError> {
         Ok(Found { table: self.tables.table(plan.table())?, routing: self.find_routing(plan)? })
     }
 

@@ -134,6 +134,6 @@ fn words(explanation: Option<&str>) -> String {
     explanation.map(|words| format!(": {words}")).unwrap_or_default()
 }
 
-fn list<T: ToString>(things: &[T]) -> String {
+pub(crate) fn list<T: ToString>(things: &[T]) -> String {
     things.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

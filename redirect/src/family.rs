@@ -13,6 +13,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::V4, Self::V6];
+
     /// The address by which an application speaks to itself: never captured.
     ///
     /// It is this one address and not 127.0.0.0/8, as in Istio; the rest of 127.0.0.0/8 leaves by `lo` and is

@@ -46,6 +46,7 @@ mod id_range;
 mod inclusion;
 mod intent;
 mod interface;
+mod live;
 mod mark;
 mod netlink;
 mod network;
@@ -79,6 +80,9 @@ pub use intent::{
     ProbeAddressError, ProbeAddresses, ProxyIdentity,
 };
 pub use interface::{InterfaceName, InterfaceNameError};
+pub use live::{
+    DrainError, Drained, EndError, Ending, ListError, TcpSocket, TcpState, captured, drain, end, tcp_sockets,
+};
 pub use mark::{Mark, MarkError, Marks, MarksError};
 pub use network::{Network, NetworkError};
 pub use owner::Owner;

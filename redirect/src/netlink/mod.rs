@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `encode` and `decode`, and the two halves of `step`, `comment` and `routing`, are twins over the same values;
-//! `socket` is the only file that does IO.
+//! `sock_diag` tells of sockets, one way; `socket` is the only file that does IO.
 
 mod batch;
 mod comment;
@@ -18,12 +18,14 @@ mod key;
 mod routing;
 mod ruleset;
 mod sets;
+mod sock_diag;
 mod socket;
 mod step;
 mod unread;
 
 pub(crate) use batch::{NfTables, Rejected};
 pub(crate) use routing::Routing;
+pub(crate) use sock_diag::SockDiag;
 
 #[cfg(test)]
 mod tests;

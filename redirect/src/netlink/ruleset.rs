@@ -46,9 +46,7 @@ fn read_once(kernel: &mut Kernel, name: &str) -> Result<Option<Option<FoundTable
     else {
         return Ok(None);
     };
-    let ours = RuleMessage { attributes: vec![RuleAttribute::Table(name.into())] };
-    let Dump::Settled(rules) = kernel.dump(inet(NfTablesMessage::GetRule(ours)))? else { return Ok(None) };
-
+    let Some(rules) = rules_of(kernel, name)? else { return Ok(None) };
     let mut found = Vec::new();
     for answer in chains {
         found.extend(found_chain(&answer, name).map_err(undecodable)?);
@@ -61,6 +59,24 @@ fn read_once(kernel: &mut Kernel, name: &str) -> Result<Option<Option<FoundTable
         }
     }
     Ok(Some(Some(FoundTable { sets, chains: found, ..table })))
+}
+
+/// The rules of the table; nothing when an answer was interrupted.
+fn rules_of(kernel: &mut Kernel, table: &str) -> Result<Option<Vec<Unread>>, KernelError> {
+    match rules(kernel, vec![RuleAttribute::Table(table.into())])? {
+        // While a transaction that replaces a table is being committed there are two of its name, and the kernel looks
+        // for rules in the first only, where they are gone already. Asked for no table, it looks in all.
+        Some(none) if none.is_empty() => rules(kernel, Vec::new()),
+        rules => Ok(rules),
+    }
+}
+
+/// The rules that have these attributes; nothing when an answer was interrupted.
+fn rules(kernel: &mut Kernel, attributes: Vec<RuleAttribute>) -> Result<Option<Vec<Unread>>, KernelError> {
+    match kernel.dump(inet(NfTablesMessage::GetRule(RuleMessage { attributes })))? {
+        Dump::Settled(rules) => Ok(Some(rules)),
+        Dump::Interrupted => Ok(None),
+    }
 }
 
 /// The sets of the table, with what is in them; nothing when an answer was interrupted.

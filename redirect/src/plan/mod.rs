@@ -17,11 +17,13 @@
 //! * What would escape capture is refused ([`guard`]), unless the intent has [`Guard::Off`](crate::Guard::Off).
 
 mod dns;
+mod draining;
 mod exceptions;
 mod guard;
 mod inbound;
 mod outbound;
 mod past;
+mod proxy_sockets;
 mod replies;
 mod sidecar;
 
@@ -32,6 +34,8 @@ use crate::port::Port;
 use crate::routing::{PolicyRule, Route};
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::set::Set;
+
+use proxy_sockets::ProxySockets;
 
 /// The name of the table that holds all chains of capture, of nftables family `inet`.
 pub const TABLE: &str = "inpod";
@@ -55,6 +59,7 @@ pub struct Plan {
     policy_rules: Vec<PolicyRule>,
     routes: Vec<Route>,
     routing_table: u32,
+    proxy_sockets: ProxySockets,
 }
 
 impl Plan {
@@ -91,6 +96,7 @@ impl Plan {
             policy_rules: replies::policy_rules(intent),
             routes: replies::routes(intent),
             routing_table: intent.reply_routing().table(),
+            proxy_sockets: ProxySockets::new(intent),
         }
     }
 
@@ -117,6 +123,11 @@ impl Plan {
     /// The routing table that the plan takes for itself.
     pub fn routing_table(&self) -> u32 {
         self.routing_table
+    }
+
+    /// By what the proxy's sockets are known.
+    pub(crate) fn proxy_sockets(&self) -> &ProxySockets {
+        &self.proxy_sockets
     }
 
     /// The routes.

@@ -10,7 +10,10 @@ use std::process::ExitCode;
 
 #[path = "../cases/mod.rs"]
 mod cases;
+mod drain;
 mod escapes;
+mod live;
+mod load;
 mod matrix;
 mod packets;
 mod rules;
@@ -23,7 +26,15 @@ fn main() -> ExitCode {
         rules::apply_without_rights();
         return ExitCode::SUCCESS;
     }
-    let cases =
-        [rules::tests(), text::tests(), packets::tests(), escapes::tests(), matrix::tests(), tproxy::tests()];
+    let cases = [
+        rules::tests(),
+        text::tests(),
+        packets::tests(),
+        escapes::tests(),
+        matrix::tests(),
+        tproxy::tests(),
+        live::tests(),
+        drain::tests(),
+    ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

@@ -1,0 +1,72 @@
+//! Drain: capture of new connections ends, and captured ones go on.
+
+use crate::apply::Kernel;
+use crate::compare::{Difference, Verdict, compare};
+use crate::elements::Elements;
+use crate::netlink::{Rejected, SockDiag};
+use crate::piece::Piece;
+use crate::plan::Plan;
+
+use super::error::{DrainError, ListError};
+use super::proxy;
+use super::tcp_socket::TcpSocket;
+
+/// What [`drain`] has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// The proxy's ends of the captured connections that go on; see [`captured`].
+    pub captured: Vec<TcpSocket>,
+}
+
+/// Ends the capture of new connections in the network namespace that the calling thread is in, which from now on are nobody's
+/// business, and lets captured ones go on: the first phase of taking a plan away. [`remove`](crate::remove) is the second, for when
+/// [`captured`] finds none any more or patience ends: those that are left then break.
+///
+/// All of it is one transaction. Can be repeated, and [`apply`](crate::apply) or [`enrol`](crate::enrol) take it back. Where nothing
+/// is captured, nothing is done.
+///
+/// # Errors
+/// See [`DrainError`]. When the kernel refuses, everything is captured as before.
+pub fn drain(plan: &Plan) -> Result<Drained, DrainError> {
+    let draining = plan.draining().ok_or(DrainError::PacketByPacket)?;
+    let mut kernel = Kernel::open().map_err(DrainError::Look)?;
+    let before = kernel.find(plan).map_err(DrainError::Look)?;
+    if before.table.is_some() && compare(&draining, &before) != Verdict::Same {
+        let refused = |Rejected { piece, source }| DrainError::Rejected { piece: Box::new(piece), source };
+        kernel.tables.replace(&draining, &Elements::new()).map_err(refused)?;
+        let after = kernel.find(plan).map_err(DrainError::Unproven)?;
+        if let Verdict::Differs(differences) = compare(&draining, &after) {
+            // What routing had before, it still has.
+            let of_table = |difference: &Difference| !of_routing(difference);
+            let differences: Vec<Difference> = differences.into_iter().filter(of_table).collect();
+            if !differences.is_empty() {
+                return Err(DrainError::NotAsPlanned(differences));
+            }
+        }
+    }
+    captured(plan).map(|captured| Drained { captured }).map_err(DrainError::List)
+}
+
+fn of_routing(difference: &Difference) -> bool {
+    matches!(
+        difference,
+        Difference::Missing(Piece::Route(_) | Piece::PolicyRule(_))
+            | Difference::Extra(
+                Piece::Route(_)
+                    | Piece::PolicyRule(_)
+                    | Piece::ForeignRoute { .. }
+                    | Piece::ForeignPolicyRule { .. }
+            )
+    )
+}
+
+/// The proxy's ends of captured connections, and of those that it has opened to the application, in the network namespace that the
+/// calling thread is in: what is left to [`drain`].
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn captured(plan: &Plan) -> Result<Vec<TcpSocket>, ListError> {
+    let sockets = SockDiag::open().and_then(|mut sockets| sockets.tcp_sockets()).map_err(ListError::Look)?;
+    Ok(sockets.into_iter().filter(|socket| proxy::has(plan, socket)).collect())
+}
