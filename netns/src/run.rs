@@ -13,6 +13,35 @@ impl Namespace {
     ///
     /// - A future made inside and awaited outside runs outside; make sockets inside and await on them outside.
     /// - A thread started inside stays inside for its whole life, and so does a program.
+    /// - What awaits cannot be inside: the closure is no `async` one, and the guard behind `run` has no name outside of this crate.
+    ///
+    /// ```compile_fail,E0728
+    /// # use inpod_netns::Namespace;
+    /// async fn wrong(pod: Namespace) {
+    ///     let _ = pod.run(|| std::future::ready(()).await); // `await` is only allowed inside `async` functions
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail,E0603
+    /// use inpod_netns::entered::Entered; // the module is private
+    /// ```
+    ///
+    /// So a socket is made inside, and awaited outside:
+    ///
+    /// ```
+    /// # use inpod_netns::Namespace;
+    /// async fn right(pod: Namespace) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let socket = pod.run(|| std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)))??;
+    ///     std::future::ready(()).await;
+    ///     drop(socket);
+    ///     Ok(())
+    /// }
+    /// fn send<T: Send>(_: T) {}
+    /// fn is_send(pod: Namespace) {
+    ///     send(right(pod)); // a runtime may move it from thread to thread: nothing of the inside is in it
+    /// }
+    /// ```
+    ///
     /// - A closure must not move the thread itself; were it to, `run` still comes back to where it was called.
     ///
     /// # Errors
