@@ -204,6 +204,36 @@ impl Kernel {
         Ok(())
     }
 
+    /// Adds what is missing of a plan's routing, or nothing.
+    pub(crate) fn put_routing(&mut self, plan: &Plan) -> Result<(), ApplyError> {
+        let before = self.find_routing(plan).map_err(ApplyError::Look)?;
+        let mut added = Vec::new();
+        self.add_routing(plan, &before, &mut added).map_err(|Rejected { piece, source }| {
+            self.take_back(added, ApplyError::Rejected { piece: Box::new(piece), source })
+        })
+    }
+
+    /// In what routing differs from the plan's.
+    pub(crate) fn compare_routing(&mut self, plan: &Plan) -> Result<Vec<Difference>, KernelError> {
+        Ok(compare_routing(plan, &self.find_routing(plan)?))
+    }
+
+    /// Deletes what is in the plan's routing table, or leads there, and is none of the plan's.
+    pub(crate) fn delete_foreign_routing(&mut self, plan: &Plan) -> Result<(), KernelError> {
+        let found = self.find_routing(plan)?;
+        self.delete_stale_routing(plan, &found);
+        Ok(())
+    }
+
+    /// Takes the plan's routing away.
+    pub(crate) fn remove_routing(&mut self, plan: &Plan) -> Result<(), RemoveError> {
+        undo::routing(plan).into_iter().try_for_each(|step| {
+            let refused =
+                |Rejected { piece, source }| RemoveError::Refused { piece: Box::new(piece), source };
+            self.undo(step).map_err(refused)
+        })
+    }
+
     /// Puts the table there. Where there is none it is only made: replacing would have the kernel wait, on closing
     /// the socket, until no packet can see any more what was replaced (some ms).
     fn put_table(&mut self, plan: &Plan, elements: &Elements, before: &Found) -> Result<(), Rejected> {

@@ -46,6 +46,7 @@ mod id_range;
 mod inclusion;
 mod intent;
 mod interface;
+pub mod iptables;
 mod live;
 mod mark;
 mod netlink;

@@ -92,6 +92,21 @@ impl Network {
         Family::of(address) == self.family() && cut(address, self.prefix) == self.address
     }
 
+    /// The last address.
+    pub(crate) fn last(self) -> IpAddr {
+        let prefix = u32::from(self.prefix);
+        match self.address {
+            IpAddr::V4(first) => {
+                let hosts = u32::MAX.checked_shr(prefix).unwrap_or(0);
+                IpAddr::V4((first.to_bits() | hosts).into())
+            }
+            IpAddr::V6(first) => {
+                let hosts = u128::MAX.checked_shr(prefix).unwrap_or(0);
+                IpAddr::V6((first.to_bits() | hosts).into())
+            }
+        }
+    }
+
     /// The bits that all its addresses share, as a mask over an address in network order.
     pub(crate) fn mask(self) -> Vec<u8> {
         match cut(self.family().highest(), self.prefix) {

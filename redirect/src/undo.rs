@@ -13,7 +13,12 @@ pub(crate) enum Undo {
 
 /// The steps. The table goes first, so that nothing is captured any more when replies are no longer routed.
 pub(crate) fn steps(plan: &Plan) -> Vec<Undo> {
+    [Undo::Table(plan.table())].into_iter().chain(routing(plan)).collect()
+}
+
+/// The steps that are about routing.
+pub(crate) fn routing(plan: &Plan) -> Vec<Undo> {
     let policy_rules = plan.policy_rules().iter().copied().map(Undo::PolicyRule);
     let routes = plan.routes().iter().copied().map(Undo::Route);
-    [Undo::Table(plan.table())].into_iter().chain(policy_rules).chain(routes).collect()
+    policy_rules.chain(routes).collect()
 }

@@ -3,9 +3,10 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use redirect::{Ipv6, Plan, Verdict, apply, remove, render, verify};
+use redirect::{Family, Ipv6, Plan, Verdict, render};
 
 use crate::args::{Args, Command, Format};
+use crate::backend::Backend;
 use crate::explain::Question;
 use crate::place::Place;
 
@@ -22,26 +23,27 @@ pub(crate) fn run(args: &Args) -> Result<Done> {
             let plan = options.plan()?;
             print(&match format {
                 Format::Nft => render::nft(&plan),
+                Format::Iptables => render::iptables(&plan, Family::V4)?,
+                Format::Ip6tables => render::iptables(&plan, Family::V6)?,
                 Format::Path => render::path(&plan),
             })?;
             Ok(Done::AsPlanned)
         }
-        Command::Apply { dry_run: true, netns, options } | Command::Verify { netns, options } => {
-            check(netns, &options.plan()?)
-        }
-        Command::Apply { dry_run: false, netns, options } => put(netns, &options.plan()?),
+        Command::Apply { dry_run: true, backend, netns, options }
+        | Command::Verify { backend, netns, options } => check(*backend, netns, &options.plan()?),
+        Command::Apply { dry_run: false, backend, netns, options } => put(*backend, netns, &options.plan()?),
         Command::Explain { source, destination, udp, netns, options } => {
             let question = Question { source: *source, destination: *destination, udp: *udp };
             let plan = options.plan()?;
             print(&netns.run(|| question.answer(&plan))?)?;
-            check(netns, &plan)
+            check(Backend::Nftables, netns, &plan)
         }
-        Command::Remove { netns, options } => take(netns, &options.plan()?),
+        Command::Remove { backend, netns, options } => take(*backend, netns, &options.plan()?),
     }
 }
 
-fn check(place: &Place, plan: &Plan) -> Result<Done> {
-    match place.run(|| verify(plan).context("reading the rules"))? {
+fn check(backend: Backend, place: &Place, plan: &Plan) -> Result<Done> {
+    match backend.verify(place, plan)? {
         Verdict::Same => {
             print("as planned\n")?;
             Ok(Done::AsPlanned)
@@ -54,17 +56,17 @@ fn check(place: &Place, plan: &Plan) -> Result<Done> {
     }
 }
 
-fn put(place: &Place, plan: &Plan) -> Result<Done> {
-    let applied = place.run(|| apply(plan).context("applying the rules"))?;
+fn put(backend: Backend, place: &Place, plan: &Plan) -> Result<Done> {
+    let ipv6 = backend.apply(place, plan)?;
     print("applied, and read back: as planned\n")?;
-    if applied.ipv6 == Ipv6::OffOnLoopback {
+    if ipv6 == Ipv6::OffOnLoopback {
         eprintln!("inpod-redirect: IPv6 is off on loopback here, so IPv6 connections that are captured fail");
     }
     Ok(Done::AsPlanned)
 }
 
-fn take(place: &Place, plan: &Plan) -> Result<Done> {
-    place.run(|| remove(plan).context("removing the rules"))?;
+fn take(backend: Backend, place: &Place, plan: &Plan) -> Result<Done> {
+    backend.remove(place, plan)?;
     print("removed\n")?;
     Ok(Done::AsPlanned)
 }

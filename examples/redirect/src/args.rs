@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Subcommand, ValueEnum};
 
+use crate::backend::Backend;
 use crate::explain::Source;
 use crate::options::Options;
 use crate::place::Place;
@@ -33,6 +34,9 @@ pub(crate) enum Command {
         /// Say what is missing, and change nothing
         #[arg(long)]
         dry_run: bool,
+        /// By what
+        #[arg(long, value_enum, default_value_t = Backend::Nftables)]
+        backend: Backend,
         /// The namespace: a path, or the number of a process that is in it [default: this one]
         #[arg(long, value_name = "PATH|PID", default_value_t)]
         netns: Place,
@@ -41,6 +45,9 @@ pub(crate) enum Command {
     },
     /// Tell whether the rules are in place, whole and alone
     Verify {
+        /// By what
+        #[arg(long, value_enum, default_value_t = Backend::Nftables)]
+        backend: Backend,
         /// The namespace: a path, or the number of a process that is in it [default: this one]
         #[arg(long, value_name = "PATH|PID", default_value_t)]
         netns: Place,
@@ -66,6 +73,9 @@ pub(crate) enum Command {
     },
     /// Take the rules away; those of others stay
     Remove {
+        /// By what
+        #[arg(long, value_enum, default_value_t = Backend::Nftables)]
+        backend: Backend,
         /// The namespace: a path, or the number of a process that is in it [default: this one]
         #[arg(long, value_name = "PATH|PID", default_value_t)]
         netns: Place,
@@ -79,6 +89,10 @@ pub(crate) enum Command {
 pub(crate) enum Format {
     /// Text for `nft -f -`
     Nft,
+    /// Text for `iptables-restore --noflush`
+    Iptables,
+    /// Text for `ip6tables-restore --noflush`
+    Ip6tables,
     /// The path of a packet: what it meets, hook by hook
     Path,
 }

@@ -10,6 +10,7 @@ use clap::Parser as _;
 
 mod act;
 mod args;
+mod backend;
 mod explain;
 mod options;
 mod place;

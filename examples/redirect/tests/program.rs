@@ -19,6 +19,7 @@ fn main() -> ExitCode {
 fn cases() -> Vec<Case> {
     vec![
         test("rules_are_applied_verified_and_removed", life),
+        test("rules_live_and_die_by_every_backend", by_backend).needs_program("iptables"),
         test("a_dry_run_changes_nothing", dry_run),
         test("other_options_are_another_plan", other_options),
         test("a_namespace_is_found_by_a_process_or_a_path", by_place),
@@ -54,6 +55,23 @@ fn life() -> Outcome {
     assert_eq!(inside(&pod, &["remove"])?.0, 0);
     assert_eq!(inside(&pod, &["verify"])?.0, 3);
     assert_eq!(inside(&pod, &["remove"])?.0, 0, "what is gone is gone");
+    Ok(())
+}
+
+fn by_backend() -> Outcome {
+    let lab = Lab::new()?;
+    let pod = lab.pod("app")?;
+    for backend in ["nftables", "iptables", "iptables-legacy", "iptables-nft"] {
+        let act = |command| inside(&pod, &[command, "--backend", backend]);
+        let (code, text) = act("verify")?;
+        assert!(code == 3 && text.contains("missing: table inpod"), "{backend}: {code} {text}");
+        assert_eq!(act("apply")?, (0, "applied, and read back: as planned\n".into()), "{backend}");
+        assert_eq!(act("verify")?.0, 0, "{backend}");
+        assert_eq!(act("remove")?.0, 0, "{backend}");
+        assert_eq!(act("verify")?.0, 3, "{backend}");
+    }
+    let (code, text) = here(&["show", "--format", "ip6tables", "--inbound", "tproxy"])?;
+    assert!(code == 0 && text.contains("-j TPROXY --on-port 15006"), "{text}");
     Ok(())
 }
 

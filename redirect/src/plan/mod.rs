@@ -125,6 +125,33 @@ impl Plan {
         self.routing_table
     }
 
+    /// What of the plan is about packets of this family.
+    pub(crate) fn of_family(&self, family: Family) -> Self {
+        let is_about = |rule: &Rule| rule.family().is_none_or(|its| its == family);
+        let mut plan = self.with_rules(|_, rule| is_about(rule).then(|| rule.clone()));
+        plan.policy_rules.retain(|rule| rule.family == family);
+        plan.routes.retain(|route| route.family == family);
+        plan
+    }
+
+    /// The plan with each rule as this makes it, or without it; chains without rules are left out.
+    pub(crate) fn with_rules(&self, make: impl Fn(&Chain, &Rule) -> Option<Rule>) -> Self {
+        let mut plan = self.clone();
+        for chain in &mut plan.chains {
+            let made = chain.rules.iter().filter_map(|rule| make(chain, rule)).collect();
+            chain.rules = made;
+        }
+        plan.chains.retain(|chain| !chain.rules.is_empty());
+        plan
+    }
+
+    /// The plan's rules alone.
+    pub(crate) fn without_routing(mut self) -> Self {
+        self.policy_rules.clear();
+        self.routes.clear();
+        self
+    }
+
     /// By what the proxy's sockets are known.
     pub(crate) fn proxy_sockets(&self) -> &ProxySockets {
         &self.proxy_sockets

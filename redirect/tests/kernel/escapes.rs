@@ -6,12 +6,13 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 
-use inpod_redirect::{Family, Guard, Intent, apply, remove};
+use inpod_redirect::{Family, Guard, Intent};
 use socket2::SockRef;
 use testkit::canary::Capture;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{INTERFACE, Pod};
 
+use crate::backend::Backend;
 use crate::scene::{PATIENCE, SOME, Scene, accept, connect, deliver, listen, settle, unmarked};
 
 /// What must not be seen outside.
@@ -32,7 +33,7 @@ enum Loose {
 }
 
 /// Its name, and what the canary does.
-type Test = (&'static str, fn(&Scene) -> Result<Fate, Box<dyn Error>>);
+type Test = (&'static str, fn(&Scene, Backend) -> Result<Fate, Box<dyn Error>>);
 
 pub(crate) fn tests() -> Vec<Case> {
     let tests: [Test; 3] = [
@@ -42,27 +43,30 @@ pub(crate) fn tests() -> Vec<Case> {
     ];
     let mut cases = Vec::new();
     for (name, body) in tests {
-        for family in [Family::V4, Family::V6] {
+        for (backend, family) in
+            Backend::ALL.into_iter().flat_map(|backend| [(backend, Family::V4), (backend, Family::V6)])
+        {
             for (guard, loose, fate) in [
                 (Guard::On, Loose::No, Fate::Stays),
                 (Guard::On, Loose::Yes, Fate::Stays),
                 (Guard::Off, Loose::No, Fate::Escapes),
             ] {
-                let name = format!("escapes::{family}_guard_{guard:?}_loose_{loose:?}_{name}").to_lowercase();
+                let name = format!("escapes::{backend}_{family}_guard_{guard:?}_loose_{loose:?}_{name}")
+                    .to_lowercase();
                 let case = test(name, move || {
-                    let scene = scene(guard, family, loose)?;
-                    assert_eq!(body(&scene)?, fate);
+                    let scene = scene(backend, guard, family, loose)?;
+                    assert_eq!(body(&scene, backend)?, fate);
                     Ok(())
                 });
-                cases.push(case.needs_program("conntrack").needs_program("ip"));
+                cases.push(backend.needed(case).needs_program("conntrack").needs_program("ip"));
             }
         }
     }
     cases
 }
 
-fn scene(guard: Guard, family: Family, loose: Loose) -> Result<Scene, Box<dyn Error>> {
-    let scene = Scene::new(Intent::ambient().with_guard(guard), family)?;
+fn scene(backend: Backend, guard: Guard, family: Family, loose: Loose) -> Result<Scene, Box<dyn Error>> {
+    let scene = Scene::by(backend, Intent::ambient().with_guard(guard), family)?;
     let value = match loose {
         Loose::No => "0",
         Loose::Yes => "1",
@@ -93,7 +97,7 @@ fn seen(scene: &Scene, wire: Capture) -> Result<Fate, Box<dyn Error>> {
 }
 
 /// The application's last data and its FIN in one segment, which conntrack takes up for no connection that it does not know.
-fn last_words(scene: &Scene) -> Result<Fate, Box<dyn Error>> {
+fn last_words(scene: &Scene, _: Backend) -> Result<Fate, Box<dyn Error>> {
     let mut client = connect(&scene.app, SocketAddr::new(scene.peer_ip(), SOME), unmarked)?;
     let _captured = accept(&scene.outbound)?;
     forget(&scene.app)?;
@@ -105,13 +109,13 @@ fn last_words(scene: &Scene) -> Result<Fate, Box<dyn Error>> {
 }
 
 /// Data of a connection from before the capture, for the application's own socket.
-fn late_data(scene: &Scene) -> Result<Fate, Box<dyn Error>> {
-    scene.app.run(|| remove(&scene.plan))??;
+fn late_data(scene: &Scene, backend: Backend) -> Result<Fate, Box<dyn Error>> {
+    backend.remove(&scene.app, &scene.plan)?;
     let application = listen(&scene.app, scene.app_ip(), SOME)?;
     let to = SocketAddr::new(scene.app_ip(), SOME);
     let mut client = connect(&scene.peer, to, unmarked)?;
     let served = accept(&application)?;
-    scene.app.run(|| apply(&scene.plan))??;
+    backend.apply(&scene.app, &scene.plan)?;
     client.write_all(CANARY)?;
     // The peer hears of a reset as soon as its data has been refused.
     match heard(&served, &client)? {
@@ -145,7 +149,7 @@ fn heard(served: &TcpStream, client: &TcpStream) -> Result<Option<()>, Box<dyn E
 }
 
 /// The application's answer to what the proxy has delivered, when the rule that routes it to the proxy is gone.
-fn reply_astray(scene: &Scene) -> Result<Fate, Box<dyn Error>> {
+fn reply_astray(scene: &Scene, _: Backend) -> Result<Fate, Box<dyn Error>> {
     let (_delivered, mut served) = deliver(scene)?;
     run(&scene.app, &format!("ip {} rule del pref 32764", flag(scene.family)))?;
     let wire = Capture::start(scene.peer.namespace(), INTERFACE)?;

@@ -8,10 +8,12 @@
 
 use std::process::ExitCode;
 
+mod backend;
 #[path = "../cases/mod.rs"]
 mod cases;
 mod drain;
 mod escapes;
+mod iptables;
 mod live;
 mod load;
 mod matrix;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let cases = [
         rules::tests(),
         text::tests(),
+        iptables::tests(),
         packets::tests(),
         escapes::tests(),
         matrix::tests(),

@@ -9,13 +9,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use inpod_redirect::explain::{Fate, Here, LocalSocket, Origin, Packet, Tracked, explain};
-use inpod_redirect::{
-    Dscp, Family, InterfaceName, Plan, Port, ProbeAddresses, Protocol, TcpFlags, apply, remove,
-};
+use inpod_redirect::{Dscp, Family, InterfaceName, Plan, Port, ProbeAddresses, Protocol, TcpFlags};
 use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{BRIDGE, INTERFACE, Lab, Pod};
 
+use crate::backend::Backend;
 use crate::cases;
 use crate::scene::{HBONE, MARK, OUTBOUND, PATIENCE, PLAINTEXT, ip, set_transparent, settle, wildcard};
 
@@ -28,7 +27,7 @@ const CLASS: u8 = 0x17;
 /// How long an unanswered connection is waited for. Only a case whose packets are dropped waits as long.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// One matrix for each plan of the golden files and each family.
+/// One matrix for each plan of the golden files, each backend and each family.
 pub(crate) fn tests() -> Vec<Case> {
     let mut tests = Vec::new();
     for (name, intent) in cases::all() {
@@ -36,10 +35,14 @@ pub(crate) fn tests() -> Vec<Case> {
         if name == "everything_else" {
             continue;
         }
-        for family in [Family::V4, Family::V6] {
-            let plan = Plan::new(&intent);
-            let case = test(format!("matrix::{family}_{name}"), move || Matrix::new(family, plan)?.compare());
-            tests.push(case.needs_program("ip"));
+        for backend in Backend::ALL.into_iter().filter(|backend| backend.can_say(name)) {
+            for family in [Family::V4, Family::V6] {
+                let plan = Plan::new(&intent);
+                let case = test(format!("matrix::{backend}_{family}_{name}"), move || {
+                    Matrix::new(family, plan)?.compare(backend)
+                });
+                tests.push(backend.needed(case).needs_program("ip"));
+            }
         }
     }
     tests
@@ -185,8 +188,8 @@ impl Matrix {
         attempts
     }
 
-    fn compare(&self) -> Outcome {
-        self.app.run(|| apply(&self.plan))??;
+    fn compare(&self, backend: Backend) -> Outcome {
+        backend.apply(&self.app, &self.plan)?;
         let attempts = self.attempts();
         let mut differences = Vec::new();
         for attempt in &attempts {
@@ -203,7 +206,7 @@ impl Matrix {
                 differences.push(format!("{attempt:?}: {seen:?}, not {explained:?}"));
             }
         }
-        self.app.run(|| remove(&self.plan))??;
+        backend.remove(&self.app, &self.plan)?;
         if differences.is_empty() { Ok(()) } else { Err(differences.join("\n").into()) }
     }
 

@@ -9,10 +9,12 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use inpod_redirect::{Family, Intent, Plan, apply};
+use inpod_redirect::{Family, Intent, Plan};
 use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::Outcome;
 use testkit::lab::{Lab, Pod};
+
+use crate::backend::Backend;
 
 /// The proxy's ports and mark, as numbers: what a proxy would be configured with.
 pub(crate) const OUTBOUND: u16 = 15001;
@@ -36,6 +38,18 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(intent: Intent, family: Family) -> Result<Self, Box<dyn Error>> {
+        Self::by(Backend::Nftables, intent, family)
+    }
+
+    /// Captured by this means.
+    pub(crate) fn by(backend: Backend, intent: Intent, family: Family) -> Result<Self, Box<dyn Error>> {
+        let scene = Self::bare(intent, family)?;
+        backend.apply(&scene.app, &scene.plan)?;
+        Ok(scene)
+    }
+
+    /// Not captured yet.
+    pub(crate) fn bare(intent: Intent, family: Family) -> Result<Self, Box<dyn Error>> {
         let lab = Lab::new()?;
         let (app, peer) = (lab.pod("app")?, lab.pod("peer")?);
         for from in [&app, &peer] {
@@ -44,7 +58,6 @@ impl Scene {
         let plan = Plan::new(&intent);
         let outbound = listen_as_proxy(&app, SocketAddr::new(wildcard(family), OUTBOUND))?;
         let plaintext = listen_as_proxy(&app, SocketAddr::new(wildcard(family), PLAINTEXT))?;
-        app.run(|| apply(&plan))??;
         Ok(Self { lab, app, peer, family, plan, outbound, plaintext })
     }
 

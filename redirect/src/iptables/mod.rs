@@ -1,0 +1,30 @@
+//! The other backend: a plan by `iptables-restore`, for kernels and tools that know nothing else.
+//!
+//! ```text
+//!   Plan --of one family--> encode --> restore: a script --> program: iptables-restore --> kernel
+//!   Difference <-- compare <-- decode <-- saved: our chains <-- program: iptables-save <--- kernel
+//! ```
+//!
+//! It does the same as the nf_tables backend, with these differences:
+//!
+//! * Each table of each family is a transaction of its own: see [`restore`] for the order.
+//! * Sets, and so enrolment that keeps connections, are not to be had.
+//! * Where nobody listens for what TPROXY brings, packets are dropped instead of reset.
+//! * The proxy's listeners have to carry its mark where inbound TPROXY is used with the guard.
+
+mod decode;
+mod encode;
+mod error;
+mod place;
+mod program;
+pub(crate) mod restore;
+pub(crate) mod saved;
+mod shell;
+mod word;
+
+pub use error::{IptablesError, NoProgram, Obstacle, ProgramError, Unsayable};
+pub use program::{Programs, Variant};
+pub use shell::{apply, remove, verify};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Apply, verify and remove by the programs of iptables, in the namespace of the calling thread. The twin of `crate::apply`.
+
+use crate::apply::{Applied, Kernel};
+use crate::compare::{Difference, Verdict, compare};
+use crate::family::Family;
+use crate::found::{Found, FoundRouting, Ipv6};
+use crate::plan::Plan;
+
+use super::error::IptablesError;
+use super::program::Programs;
+use super::restore;
+use super::saved::Saved;
+
+/// Puts a plan into the network namespace that the calling thread is in, and proves that it is there. See
+/// [`apply`](crate::apply); the difference is that each table of each family is a transaction of its own.
+///
+/// # Errors
+/// See [`IptablesError`]. A failure on the way leaves what captures.
+pub fn apply(plan: &Plan, programs: &Programs) -> Result<Applied, IptablesError> {
+    let mut kernel = Kernel::open().map_err(IptablesError::Look)?;
+    if !kernel.loopback.up {
+        return Err(IptablesError::LoopbackDown);
+    }
+    let ipv6 = kernel.loopback.ipv6;
+    // Whether the plan can be said at all, before anything is done.
+    for family in families(ipv6) {
+        restore::script(plan, family, &Saved::default())?;
+    }
+    kernel.put_routing(plan).map_err(|error| IptablesError::Routing(Box::new(error)))?;
+    for family in families(ipv6) {
+        let wrap = |source| IptablesError::Program { family, source };
+        let there = programs.save(family).map_err(wrap)?;
+        if is_there(plan, family, &there) {
+            continue;
+        }
+        let script = restore::script(plan, family, &there)?;
+        programs.restore(family, &script).map_err(wrap)?;
+    }
+    kernel.delete_foreign_routing(plan).map_err(IptablesError::Look)?;
+    match check(plan, programs, &mut kernel)? {
+        Verdict::Same => Ok(Applied { ipv6 }),
+        Verdict::Differs(differences) => Err(IptablesError::NotAsPlanned(differences)),
+    }
+}
+
+/// Tells whether a plan is in place by these programs, in the network namespace that the calling thread is in.
+///
+/// # Errors
+/// When the programs, or the kernel, cannot be asked.
+pub fn verify(plan: &Plan, programs: &Programs) -> Result<Verdict, IptablesError> {
+    check(plan, programs, &mut Kernel::open().map_err(IptablesError::Look)?)
+}
+
+/// Takes a plan, and whatever else is in chains of our names, out of the network namespace that the calling thread is in.
+///
+/// # Errors
+/// When a program fails, or the kernel does not let go of something.
+pub fn remove(plan: &Plan, programs: &Programs) -> Result<(), IptablesError> {
+    let mut kernel = Kernel::open().map_err(IptablesError::Look)?;
+    for family in families(kernel.loopback.ipv6) {
+        let wrap = |source| IptablesError::Program { family, source };
+        let there = programs.save(family).map_err(wrap)?;
+        programs.restore(family, &restore::removal(&there)).map_err(wrap)?;
+    }
+    kernel.remove_routing(plan).map_err(|error| IptablesError::RoutingStays(Box::new(error)))
+}
+
+/// The families of which there can be packets.
+fn families(ipv6: Ipv6) -> impl Iterator<Item = Family> {
+    [Family::V4, Family::V6].into_iter().filter(move |family| ipv6.has_policy_rules(*family))
+}
+
+fn is_there(plan: &Plan, family: Family, saved: &Saved) -> bool {
+    differences(plan, family, saved).is_empty()
+}
+
+fn differences(plan: &Plan, family: Family, saved: &Saved) -> Vec<Difference> {
+    let planned = restore::of_family(plan, family).without_routing();
+    let table = saved.found(&planned, family);
+    if planned.chains().is_empty() && table.is_none() {
+        return Vec::new();
+    }
+    match compare(&planned, &Found { table, routing: FoundRouting::default() }) {
+        Verdict::Same => Vec::new(),
+        Verdict::Differs(differences) => differences,
+    }
+}
+
+fn check(plan: &Plan, programs: &Programs, kernel: &mut Kernel) -> Result<Verdict, IptablesError> {
+    let mut found = Vec::new();
+    for family in families(kernel.loopback.ipv6) {
+        let saved = programs.save(family).map_err(|source| IptablesError::Program { family, source })?;
+        found.extend(differences(plan, family, &saved));
+    }
+    found.extend(kernel.compare_routing(plan).map_err(IptablesError::Look)?);
+    Ok(if found.is_empty() { Verdict::Same } else { Verdict::Differs(found) })
+}
