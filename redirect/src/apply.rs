@@ -1,5 +1,7 @@
 //! Apply, verify and remove: the thin shell that acts on the namespace of the calling thread.
 
+use std::borrow::Cow;
+
 use crate::compare::{Difference, Verdict, compare, compare_elements, compare_routing};
 use crate::counters::Counter;
 use crate::elements::Elements;
@@ -8,7 +10,7 @@ use crate::family::Family;
 use crate::found::{Found, FoundRouting, FoundTable, Ipv6, Loopback};
 use crate::netlink::{NfTables, Rejected, Routing};
 use crate::piece::Piece;
-use crate::plan::Plan;
+use crate::plan::{Plan, is_kept};
 use crate::undo::{self, Undo};
 
 /// What [`apply`] has done.
@@ -24,7 +26,11 @@ pub struct Applied {
 ///
 /// First routing, then all rules in one transaction that replaces what an earlier plan has left: no packet sees a
 /// part of it, and connections captured before stay captured. Then everything is read back and compared. What is
-/// in place already is left as it is; what was tampered with is healed. What is in the plan's sets stays in them.
+/// in place already is left as it is; what was tampered with is healed. What is in the plan's sets stays in them,
+/// and connections that [`enrol`](crate::enrol) keeps stay kept.
+///
+/// Connections that are there already and neither captured nor kept are none that the guard knows: it resets them at their
+/// next packet. This is for a pod that does not run yet, or has the same plan already; else there is `enrol`.
 ///
 /// The calling thread needs `CAP_NET_ADMIN` in the user namespace that owns the network namespace. The proxy's
 /// listeners should be open before: from the moment of applying, connections that nobody accepts fail.
@@ -49,12 +55,16 @@ pub fn apply_with(plan: &Plan, elements: &Elements) -> Result<Applied, ApplyErro
 }
 
 /// With these elements, or with those that are there.
-fn put(plan: &Plan, elements: Option<&Elements>) -> Result<Applied, ApplyError> {
+pub(crate) fn put(plan: &Plan, elements: Option<&Elements>) -> Result<Applied, ApplyError> {
     let mut kernel = Kernel::open().map_err(ApplyError::Look)?;
     if !kernel.loopback.up {
         return Err(ApplyError::LoopbackDown);
     }
     let before = kernel.find(plan).map_err(ApplyError::Look)?;
+    let plan = &match elements {
+        Some(_) => Cow::Borrowed(plan),
+        None => as_found(plan, &before),
+    };
     let applied = Applied { ipv6: kernel.loopback.ipv6 };
     if compare_with(plan, elements, &before) == Verdict::Same {
         return Ok(applied);
@@ -82,7 +92,7 @@ fn put(plan: &Plan, elements: Option<&Elements>) -> Result<Applied, ApplyError> 
 /// When the kernel cannot be asked.
 pub fn verify(plan: &Plan) -> Result<Verdict, VerifyError> {
     let found = Kernel::open().and_then(|mut kernel| kernel.find(plan)).map_err(VerifyError::Look)?;
-    Ok(compare(plan, &found))
+    Ok(compare(&as_found(plan, &found), &found))
 }
 
 /// The same, and whether exactly this is in the plan's sets.
@@ -117,6 +127,13 @@ pub fn set_elements(plan: &Plan, elements: &Elements) -> Result<(), ApplyError> 
     tables
         .change(plan.table(), &there.without(&wanted), &wanted.without(&there))
         .map_err(|Rejected { piece, source }| ApplyError::Rejected { piece: Box::new(piece), source })
+}
+
+/// The plan, with room for kept connections where there is such room: which are kept is no part of a plan.
+fn as_found<'plan>(plan: &'plan Plan, found: &Found) -> Cow<'plan, Plan> {
+    let sets = found.table.iter().flat_map(|table| &table.sets);
+    let keeps = sets.map(|set| set.name.as_str()).any(is_kept) && plan.kept().next().is_none();
+    if keeps { Cow::Owned(plan.keeping()) } else { Cow::Borrowed(plan) }
 }
 
 /// Compares a plan, and the elements of its sets where they matter, with all that was found.

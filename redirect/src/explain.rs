@@ -277,6 +277,7 @@ impl<'plan> Walk<'plan, '_> {
                     && holds(test, |dscp| packet.dscp == Some(*dscp))
             }
             Match::Reply => packet.connection.reply,
+            Match::Established => !packet.connection.new,
             Match::TcpFlags(flags) => packet.flags == Some(*flags),
             // What nobody sends or receives here is neither of somebody nor of somebody else.
             Match::SocketMark(test) => {

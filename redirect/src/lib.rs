@@ -82,7 +82,8 @@ pub use intent::{
 };
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use live::{
-    DrainError, Drained, EndError, Ending, ListError, TcpSocket, TcpState, captured, drain, end, tcp_sockets,
+    DrainError, Drained, EndError, Ending, EnrolError, Enrolled, Existing, ForgetError, Forgotten, ListError,
+    TcpSocket, TcpState, captured, drain, end, enrol, forget, tcp_sockets,
 };
 pub use mark::{Mark, MarkError, Marks, MarksError};
 pub use network::{Network, NetworkError};

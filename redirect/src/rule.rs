@@ -60,6 +60,8 @@ pub enum Match {
     Dscp(Family, Test<Dscp>),
     /// The packet answers one that opened its connection; it is the reply direction of a tracked one.
     Reply,
+    /// Conntrack knew the packet's connection before the packet came.
+    Established,
     /// What the flags of a TCP segment say.
     TcpFlags(TcpFlags),
     /// The mark of the socket here that is to receive the packet. A connection that is not yet, or no longer, a whole socket
@@ -187,6 +189,7 @@ impl Match {
             | Self::PacketMark(_)
             | Self::ConnectionMark(_)
             | Self::Reply
+            | Self::Established
             | Self::TcpFlags(_)
             | Self::SocketMark(_)
             | Self::Transparent
@@ -283,6 +286,7 @@ impl Match {
                 write!(f, "{} dscp {}{} ", header(*family), test.sign(), test.value())
             }
             Self::Reply => f.write_str("ct direction reply "),
+            Self::Established => f.write_str("ct state established "),
             Self::TcpFlags(flags) => write!(f, "{flags} "),
             Self::SocketMark(test) => write_mark(f, "socket mark", test),
             Self::Transparent => f.write_str("socket transparent 1 "),

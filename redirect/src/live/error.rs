@@ -1,7 +1,7 @@
 //! The errors of the operations on what is live.
 
 use crate::compare::Difference;
-use crate::error::{KernelError, list};
+use crate::error::{ApplyError, KernelError, VerifyError, list};
 use crate::piece::Piece;
 
 use super::tcp_socket::TcpSocket;
@@ -25,6 +25,46 @@ pub struct EndError {
     /// What the kernel said.
     #[source]
     pub source: KernelError,
+}
+
+/// Why a pod that runs could not be enrolled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnrolError {
+    /// The plan captures what is sent packet by packet ([`Method::Tproxy`](crate::Method::Tproxy)), so that it cannot be told
+    /// which connections were there before. Nothing was changed.
+    #[error("the plan captures packet by packet: older connections cannot be told from captured ones")]
+    PacketByPacket,
+    /// The kernel could not be asked about the namespace. Nothing was changed.
+    #[error("cannot look at the namespace")]
+    Look(#[source] KernelError),
+    /// It could not be told whether the plan is in place. Nothing was changed.
+    #[error("cannot tell whether the plan is in place")]
+    Verify(#[source] VerifyError),
+    /// A step was not taken. What opens a connection is captured as far as it was before that step.
+    #[error("cannot apply a step")]
+    Apply(#[source] ApplyError),
+    /// The connections that are there could not be told. What opens one is captured.
+    #[error("cannot list the connections of the namespace")]
+    List(#[source] KernelError),
+    /// A connection could not be ended. What opens one is captured.
+    #[error(transparent)]
+    End(EndError),
+}
+
+/// Why it could not be told which kept connections are over, or they not be forgotten.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForgetError {
+    /// What is kept could not be told.
+    #[error("cannot tell which connections are kept")]
+    Look(#[source] VerifyError),
+    /// The connections that are there could not be told.
+    #[error("cannot list the connections of the namespace")]
+    List(#[source] KernelError),
+    /// The kernel did not let go of what is over.
+    #[error("cannot forget connections that are over")]
+    Apply(#[source] ApplyError),
 }
 
 /// Why the capture of new connections could not be ended.

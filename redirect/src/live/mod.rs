@@ -2,14 +2,20 @@
 
 mod drain;
 mod end;
+mod enrol;
 mod error;
+mod existing;
+mod forget;
 mod list;
+mod look;
 mod proxy;
 mod tcp_socket;
 
 pub use drain::{Drained, captured, drain};
 pub use end::{Ending, end};
-pub use error::{DrainError, EndError, ListError};
+pub use enrol::{Enrolled, Existing, enrol};
+pub use error::{DrainError, EndError, EnrolError, ForgetError, ListError};
+pub use forget::{Forgotten, forget};
 pub use list::tcp_sockets;
 pub(crate) use tcp_socket::SocketName;
 pub use tcp_socket::{TcpSocket, TcpState};

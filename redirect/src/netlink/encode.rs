@@ -46,6 +46,7 @@ fn condition_steps(condition: &Match) -> Vec<Step> {
         Match::PacketMark(test) => masked(Field::PacketMark, test),
         Match::ConnectionMark(test) => masked(Field::ConnectionMark, test),
         Match::Reply => vec![Step::Load(Field::Direction), Step::Equal(vec![REPLY])],
+        Match::Established => established(),
         Match::TcpFlags(flags) => tcp_flags(*flags),
         Match::SocketMark(test) => masked(Field::SocketMark, test),
         Match::Dscp(family, test) => dscp(*family, test),
@@ -104,6 +105,11 @@ fn between<T>(test: &Test<T>, first: Vec<u8>, last: Vec<u8>) -> Vec<Step> {
         Test::Is(_) => vec![Step::AtLeast(first), Step::AtMost(last)],
         Test::IsNot(_) => vec![Step::Outside { first, last }],
     }
+}
+
+fn established() -> Vec<Step> {
+    let bit = Step::Bitwise { and: ESTABLISHED.to_ne_bytes().into(), xor: vec![0; 4] };
+    vec![Step::Load(Field::ConnectionState), bit, Step::NotEqual(vec![0; 4])]
 }
 
 fn tcp_flags(flags: TcpFlags) -> Vec<Step> {
@@ -166,6 +172,8 @@ pub(super) const SOURCE_PORT: Field = Field::Payload { base: Base::Transport, of
 pub(super) const DESTINATION_PORT: Field = Field::Payload { base: Base::Transport, offset: 2, length: 2 };
 /// The flags: one byte (RFC 9293, section 3.1).
 pub(super) const TCP_FLAGS: Field = Field::Payload { base: Base::Transport, offset: 13, length: 1 };
+/// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)` (`linux/netfilter/nf_conntrack_common.h`).
+pub(super) const ESTABLISHED: u32 = 2;
 /// `IP_CT_DIR_REPLY` (`linux/netfilter/nf_conntrack_tuple_common.h`).
 pub(super) const REPLY: u8 = 1;
 

@@ -10,6 +10,7 @@
 
 mod batch;
 mod comment;
+mod conntrack;
 mod counters;
 mod decode;
 mod encode;
@@ -24,6 +25,7 @@ mod step;
 mod unread;
 
 pub(crate) use batch::{NfTables, Rejected};
+pub(crate) use conntrack::{Conntrack, Tracked};
 pub(crate) use routing::Routing;
 pub(crate) use sock_diag::SockDiag;
 

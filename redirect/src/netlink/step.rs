@@ -92,6 +92,8 @@ pub(super) enum Field {
     ConnectionMark,
     /// One byte: `IP_CT_DIR_*`.
     Direction,
+    /// Four bytes in the host's order: a bit for each state.
+    ConnectionState,
     /// Four bytes in the host's order.
     SocketMark,
     /// One byte: 1 or 0.
@@ -149,6 +151,7 @@ const CT: &str = "ct";
 const NFTA_CT_DREG: u16 = 1;
 const NFTA_CT_KEY: u16 = 2;
 const NFTA_CT_SREG: u16 = 4;
+const NFT_CT_STATE: u32 = 0;
 const NFT_CT_DIRECTION: u32 = 1;
 const NFT_CT_MARK: u32 = 3;
 const NFT_CT_ZONE: u32 = 17;
@@ -239,6 +242,7 @@ fn load(field: Field, register: Register) -> Expression {
         Field::PacketMark => meta(MetaKey::Mark),
         Field::ConnectionMark => ct(NFT_CT_MARK),
         Field::Direction => ct(NFT_CT_DIRECTION),
+        Field::ConnectionState => ct(NFT_CT_STATE),
         Field::SocketMark => socket(NFT_SOCKET_MARK),
         Field::Transparent => socket(NFT_SOCKET_TRANSPARENT),
         Field::User => meta(MetaKey::SocketUserId),
@@ -491,6 +495,7 @@ impl Step {
         match (key?, from, to) {
             (NFT_CT_MARK, None, Some(REGISTER)) => Some(Self::Load(Field::ConnectionMark)),
             (NFT_CT_DIRECTION, None, Some(REGISTER)) => Some(Self::Load(Field::Direction)),
+            (NFT_CT_STATE, None, Some(REGISTER)) => Some(Self::Load(Field::ConnectionState)),
             (NFT_CT_MARK, Some(REGISTER), None) => Some(Self::Store(Slot::ConnectionMark)),
             (NFT_CT_ZONE, Some(REGISTER), None) => Some(Self::Store(Slot::Zone)),
             _ => None,

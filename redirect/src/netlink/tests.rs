@@ -76,6 +76,7 @@ fn conditions() -> impl Strategy<Value = Match> {
         tests(marks()).prop_map(Match::PacketMark),
         tests(marks()).prop_map(Match::ConnectionMark),
         Just(Match::Reply),
+        Just(Match::Established),
         Just(Match::Transparent),
         (families(), tests(1_u8..64)).prop_map(|(family, test)| {
             Match::Dscp(family, test.map(|number| Dscp::new(number).unwrap()))
@@ -120,6 +121,7 @@ fn all_steps() -> impl Strategy<Value = Step> {
         Just(Field::PacketMark),
         Just(Field::ConnectionMark),
         Just(Field::Direction),
+        Just(Field::ConnectionState),
         Just(Field::SocketMark),
         Just(Field::User),
         Just(Field::Group),

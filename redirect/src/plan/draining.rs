@@ -6,7 +6,7 @@
 //! proxy's own queries. Nothing that stays ends the way of a packet, but for a reply that would leave the pod.
 
 use crate::chain::{Chain, ChainKind, Hook};
-use crate::rule::{Action, Match, Rule};
+use crate::rule::{Action, Rule};
 
 use super::Plan;
 
@@ -23,16 +23,6 @@ impl Plan {
             (chain.attachment.kind == ChainKind::Nat || !chain.rules.is_empty()).then_some(chain)
         });
         Some(Self { chains: chains.collect(), ..self.clone() })
-    }
-
-    /// Whether what is sent is captured by routing each packet of it.
-    pub(crate) fn diverts(&self) -> bool {
-        let is_routed = |rule: &Rule| {
-            let of_connection = |condition: &Match| matches!(condition, Match::ConnectionMark(_));
-            matches!(rule.action(), Action::SetPacketMark(_)) && !rule.matches().iter().any(of_connection)
-        };
-        let sent = self.chains.iter().filter(|chain| chain.attachment.hook == Hook::Output);
-        sent.flat_map(|chain| &chain.rules).any(is_routed)
     }
 }
 

@@ -16,11 +16,14 @@
 //! * With IPv4 only, no rule touches an IPv6 packet.
 //! * What would escape capture is refused ([`guard`]), unless the intent has [`Guard::Off`](crate::Guard::Off).
 
+mod capturing;
 mod dns;
 mod draining;
 mod exceptions;
 mod guard;
 mod inbound;
+mod keeping;
+mod opening;
 mod outbound;
 mod past;
 mod proxy_sockets;
@@ -35,6 +38,8 @@ use crate::routing::{PolicyRule, Route};
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::set::Set;
 
+pub(crate) use keeping::is_kept;
+pub(crate) use opening::Before;
 use proxy_sockets::ProxySockets;
 
 /// The name of the table that holds all chains of capture, of nftables family `inet`.

@@ -46,7 +46,9 @@ pub(crate) struct Echo {
 
 /// How often it looks whether it is to stop.
 const GLANCE: Duration = Duration::from_millis(50);
-const MESSAGE: usize = 8;
+/// What each message of a client ends with.
+pub(crate) const CANARY: &[u8; 24] = b"what a load says to all!";
+const MESSAGE: usize = 8 + CANARY.len();
 
 impl Echo {
     pub(crate) fn start(pod: &Pod, ip: IpAddr, port: u16, who: Who) -> Result<Self, Box<dyn Error>> {
@@ -248,9 +250,11 @@ impl Client<'_> {
     fn turn(&mut self, slot: &mut Option<Open>) -> Outcome {
         let mut open = match slot.take() {
             Some(open) => open,
-            None => self.open()?,
+            None => self.open().map_err(|error| format!("connecting: {error}"))?,
         };
-        self.talk(&mut open)?;
+        let (from, who, left) = (open.stream.local_addr()?, open.who, open.left);
+        self.talk(&mut open)
+            .map_err(|error| format!("{error}, from {from}, with {who:?}, before the last {left}"))?;
         open.left -= 1;
         if open.left == 0 {
             return close(open);
@@ -273,12 +277,12 @@ impl Client<'_> {
 
     fn talk(&mut self, open: &mut Open) -> Outcome {
         self.counter += 1;
-        let message = self.counter.to_be_bytes();
+        let message = [&self.counter.to_be_bytes()[..], CANARY].concat();
         open.stream.write_all(&message)?;
         let (mut tag, mut answer) = ([0], [0; MESSAGE]);
         open.stream.read_exact(&mut tag)?;
         open.stream.read_exact(&mut answer)?;
-        assert_eq!(answer, message);
+        assert_eq!(answer[..], message[..]);
         let who = if tag == [Who::Proxy.tag()] { Who::Proxy } else { Who::Server };
         if *open.who.get_or_insert(who) != who {
             return Err(format!("a connection with {:?} is answered by {who:?}", open.who).into());

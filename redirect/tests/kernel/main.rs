@@ -12,6 +12,7 @@ mod backend;
 #[path = "../cases/mod.rs"]
 mod cases;
 mod drain;
+mod enrol;
 mod escapes;
 mod iptables;
 mod live;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         tproxy::tests(),
         live::tests(),
         drain::tests(),
+        enrol::tests(),
     ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

@@ -34,7 +34,7 @@ fn run(line: &str) -> Result<String, Box<dyn Error>> {
 }
 
 /// Runs `nft -f -` on a script.
-fn nft(script: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) fn nft(script: &str) -> Result<(), Box<dyn Error>> {
     let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn()?;
     child.stdin.take().ok_or("no stdin")?.write_all(script.as_bytes())?;
     if child.wait()?.success() { Ok(()) } else { Err(format!("nft refuses:\n{script}").into()) }
