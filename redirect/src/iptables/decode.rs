@@ -77,6 +77,7 @@ impl Reader {
                 "--nowildcard" if !negated => {}
                 "--transparent" if !negated => self.add(Match::Transparent)?,
                 "--ctdir" if !negated && words.next()? == "REPLY" => self.add(Match::Reply)?,
+                "--ctstate" if !negated && words.next()? == "ESTABLISHED" => self.add(Match::Established)?,
                 "--tcp-flags" if !negated => {
                     let found = [words.next()?, words.next()?];
                     let flags = TcpFlags::ALL.into_iter().find(|flags| flag_words(*flags) == found)?;

@@ -15,6 +15,7 @@ mod drain;
 mod enrol;
 mod escapes;
 mod iptables;
+mod killed;
 mod live;
 mod load;
 mod matrix;
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
         rules::apply_without_rights();
         return ExitCode::SUCCESS;
     }
+    if let Ok(deed) = std::env::var(killed::DEED) {
+        killed::act(&deed);
+        return ExitCode::SUCCESS;
+    }
     let cases = [
         rules::tests(),
         text::tests(),
@@ -40,6 +45,7 @@ fn main() -> ExitCode {
         live::tests(),
         drain::tests(),
         enrol::tests(),
+        killed::tests(),
     ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }
