@@ -164,6 +164,16 @@ pub fn remove(plan: &Plan) -> Result<(), RemoveError> {
     })
 }
 
+/// Takes a plan's rules out of the network namespace that the calling thread is in, but not its routing: another backend has put
+/// the plan in place as well, and needs it. So a pod moves to that backend without a moment in which it is not captured.
+///
+/// # Errors
+/// When the kernel does not let go of them.
+pub fn remove_rules(plan: &Plan) -> Result<(), RemoveError> {
+    let refused = |Rejected { piece, source }| RemoveError::Refused { piece: Box::new(piece), source };
+    NfTables::open().map_err(RemoveError::Look)?.delete(plan.table()).map_err(refused)
+}
+
 /// The two conversations with the kernel, and what is true of the namespace throughout.
 pub(crate) struct Kernel {
     pub(crate) tables: NfTables,

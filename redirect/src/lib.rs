@@ -47,6 +47,7 @@ mod inclusion;
 mod intent;
 mod interface;
 pub mod iptables;
+mod istio;
 mod live;
 mod mark;
 mod netlink;
@@ -63,7 +64,9 @@ mod set;
 mod tcp_flags;
 mod undo;
 
-pub use apply::{Applied, apply, apply_with, elements, remove, set_elements, verify, verify_with};
+pub use apply::{
+    Applied, apply, apply_with, elements, remove, remove_rules, set_elements, verify, verify_with,
+};
 pub use chain::{Attachment, Chain, ChainKind, Hook, Policy};
 pub use compare::{Difference, Verdict};
 pub use connection::{Connection, ConnectionError};
@@ -81,6 +84,7 @@ pub use intent::{
     ProbeAddressError, ProbeAddresses, ProxyIdentity,
 };
 pub use interface::{InterfaceName, InterfaceNameError};
+pub use istio::{IstioError, IstioPiece, remove_istio};
 pub use live::{
     DrainError, Drained, EndError, Ending, EnrolError, Enrolled, Existing, ForgetError, Forgotten, ListError,
     TcpSocket, TcpState, captured, drain, end, enrol, forget, tcp_sockets,

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use redirect::{Family, Ipv6, Plan, Verdict, render};
+use redirect::{Family, Ipv6, Plan, Verdict, remove_istio, render};
 
 use crate::args::{Args, Command, Format};
 use crate::backend::Backend;
@@ -29,9 +29,15 @@ pub(crate) fn run(args: &Args) -> Result<Done> {
             })?;
             Ok(Done::AsPlanned)
         }
-        Command::Apply { dry_run: true, backend, netns, options }
+        Command::Apply { dry_run: true, backend, netns, options, .. }
         | Command::Verify { backend, netns, options } => check(*backend, netns, &options.plan()?),
-        Command::Apply { dry_run: false, backend, netns, options } => put(*backend, netns, &options.plan()?),
+        Command::Apply { dry_run: false, replace_istio, backend, netns, options } => {
+            let done = put(*backend, netns, &options.plan()?)?;
+            if *replace_istio {
+                replace(netns)?;
+            }
+            Ok(done)
+        }
         Command::Explain { source, destination, udp, netns, options } => {
             let question = Question { source: *source, destination: *destination, udp: *udp };
             let plan = options.plan()?;
@@ -63,6 +69,12 @@ fn put(backend: Backend, place: &Place, plan: &Plan) -> Result<Done> {
         eprintln!("inpod-redirect: IPv6 is off on loopback here, so IPv6 connections that are captured fail");
     }
     Ok(Done::AsPlanned)
+}
+
+fn replace(place: &Place) -> Result<()> {
+    let removed = place.run(|| remove_istio().context("taking Istio's rules away"))?;
+    let lines: String = removed.iter().map(|piece| format!("replaced: {piece}\n")).collect();
+    print(if lines.is_empty() { "nothing of Istio's was there\n" } else { &lines })
 }
 
 fn take(backend: Backend, place: &Place, plan: &Plan) -> Result<Done> {

@@ -34,6 +34,9 @@ pub(crate) enum Command {
         /// Say what is missing, and change nothing
         #[arg(long)]
         dry_run: bool,
+        /// Then take away the rules of Istio's node agent, of any of its versions, whose connections live on
+        #[arg(long, conflicts_with = "dry_run")]
+        replace_istio: bool,
         /// By what
         #[arg(long, value_enum, default_value_t = Backend::Nftables)]
         backend: Backend,

@@ -70,6 +70,15 @@ fn by_backend() -> Outcome {
         assert_eq!(act("remove")?.0, 0, "{backend}");
         assert_eq!(act("verify")?.0, 3, "{backend}");
     }
+    let chain = || Command::new("iptables-nft").args(["-t", "nat", "-N", "ISTIO_OUTPUT"]).status();
+    assert!(pod.run(chain)??.success());
+    let (code, text) = inside(&pod, &["apply", "--replace-istio"])?;
+    assert!(
+        code == 0 && text.contains("replaced: chain nat ISTIO_OUTPUT of iptables-nft, ipv4"),
+        "{code} {text}"
+    );
+    let (code, text) = inside(&pod, &["apply", "--replace-istio"])?;
+    assert!(code == 0 && text.contains("nothing of Istio's was there"), "{code} {text}");
     let (code, text) = here(&["show", "--format", "ip6tables", "--inbound", "tproxy"])?;
     assert!(code == 0 && text.contains("-j TPROXY --on-port 15006"), "{text}");
     Ok(())

@@ -7,7 +7,8 @@
 //!
 //! It does the same as the nf_tables backend, with these differences:
 //!
-//! * Each table of each family is a transaction of its own: see [`restore`] for the order.
+//! * Each table of each family is a transaction of its own: raw, mangle, nat and, last, filter, where
+//!   the guard is.
 //! * Sets, and so enrolment that keeps connections, are not to be had.
 //! * Where nobody listens for what TPROXY brings, packets are dropped instead of reset.
 //! * The proxy's listeners have to carry its mark where inbound TPROXY is used with the guard.
@@ -24,7 +25,9 @@ mod word;
 
 pub use error::{IptablesError, NoProgram, Obstacle, ProgramError, Unsayable};
 pub use program::{Programs, Variant};
-pub use shell::{apply, remove, verify};
+pub(crate) use saved::Whose;
+pub(crate) use shell::remove_chains;
+pub use shell::{apply, remove, remove_rules, verify};
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use crate::rule::{Action, Match, Rule};
 use super::encode;
 use super::error::{Obstacle, Unsayable};
 use super::place::{Place, Table};
-use super::saved::Saved;
+use super::saved::{Saved, Whose};
 
 /// A text for `iptables-restore --noflush`, and what each of its lines is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,15 +87,31 @@ pub(crate) fn script(plan: &Plan, family: Family, there: &Saved) -> Result<Scrip
     Ok(script)
 }
 
-/// The script that takes everything of ours away.
-pub(crate) fn removal(there: &Saved) -> Script {
+/// The script that takes everything of somebody's away. The filter goes last here, too.
+pub(crate) fn removal(whose: Whose, there: &Saved) -> Script {
     let mut script = Script::default();
-    // The filter goes last here, too: what is captured still is then let pass by nobody.
     for table in [Table::Nat, Table::Mangle, Table::Raw, Table::Filter] {
-        // With no chain to put, all that are there are stale.
-        let _ = put(&mut script, table, &[], there);
+        let chains: Vec<&str> = there.chains_of(whose, table).collect();
+        if chains.is_empty() {
+            continue;
+        }
+        script.line(format_args!("*{table}"), None);
+        for (built_in, name) in there.jumps(whose, table) {
+            script.line(format_args!("-D {built_in} -j {name}"), None);
+        }
+        delete(&mut script, &chains);
+        script.line(format_args!("COMMIT"), None);
     }
     script
+}
+
+/// Chains can call each other: all are emptied before the first is deleted.
+fn delete(script: &mut Script, chains: &[&str]) {
+    for command in ["-F", "-X"] {
+        for name in chains {
+            script.line(format_args!("{command} {name}"), None);
+        }
+    }
 }
 
 /// What a captured connection needs comes before what captures it; and what captures, before what has captured until now.
@@ -122,7 +138,7 @@ fn put(
     there: &Saved,
 ) -> Result<(), Unsayable> {
     let stale: Vec<&str> = there
-        .our_chains(table)
+        .chains_of(Whose::Ours, table)
         .filter(|name| !chains.iter().any(|(place, _)| place.chain() == *name))
         .collect();
     if chains.is_empty() && stale.is_empty() {
@@ -134,7 +150,7 @@ fn put(
         let piece = Piece::Chain(chain.name.to_string());
         script.line(format_args!(":{} - [0:0]", place.chain()), Some(&piece));
     }
-    for (built_in, name) in there.jumps(table) {
+    for (built_in, name) in there.jumps(Whose::Ours, table) {
         let is_right = chains.iter().any(|(place, _)| {
             place.chain() == name
                 && place.built_in == built_in
@@ -157,10 +173,7 @@ fn put(
             script.line(format_args!("-A {name} {words}"), Some(&piece));
         }
     }
-    for name in stale {
-        script.line(format_args!("-F {name}"), None);
-        script.line(format_args!("-X {name}"), None);
-    }
+    delete(script, &stale);
     script.line(format_args!("COMMIT"), None);
     Ok(())
 }

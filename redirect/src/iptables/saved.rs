@@ -14,6 +14,24 @@ pub(crate) struct Saved {
     tables: Vec<(Table, Vec<SavedChain>)>,
 }
 
+/// Whose chains are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Those that this crate makes.
+    Ours,
+    /// Those that Istio's node agent makes in a pod.
+    Istios,
+}
+
+impl Whose {
+    pub(crate) fn has(self, chain: &str) -> bool {
+        match self {
+            Self::Ours => chain.starts_with(PREFIX),
+            Self::Istios => matches!(chain, "ISTIO_PRERT" | "ISTIO_OUTPUT"),
+        }
+    }
+}
+
 /// A chain: its name and its rules, as words after its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct SavedChain {
@@ -51,23 +69,24 @@ impl Saved {
         self.chains(table).find(|chain| chain.name == name)
     }
 
-    /// The names of our chains.
-    pub(crate) fn our_chains(&self, table: Table) -> impl Iterator<Item = &str> {
-        self.chains(table).map(|chain| chain.name.as_str()).filter(|name| name.starts_with(PREFIX))
+    /// The names of the chains that are somebody's.
+    pub(crate) fn chains_of(&self, whose: Whose, table: Table) -> impl Iterator<Item = &str> {
+        self.chains(table).map(|chain| chain.name.as_str()).filter(move |name| whose.has(name))
     }
 
     /// Whether a chain of ours gives packets to sockets.
     pub(crate) fn intercepts(&self) -> bool {
-        let ours = self.chains(Table::Mangle).filter(|chain| chain.name.starts_with(PREFIX));
+        let ours = self.chains(Table::Mangle).filter(|chain| Whose::Ours.has(&chain.name));
         ours.flat_map(|chain| &chain.rules).any(|rule| rule.contains(" -j TPROXY "))
     }
 
-    /// The rules that do nothing but call a chain of ours: the chain in which each is, and the chain that it calls.
-    pub(crate) fn jumps(&self, table: Table) -> impl Iterator<Item = (&str, &str)> {
-        let others = self.chains(table).filter(|chain| !chain.name.starts_with(PREFIX));
-        others.flat_map(|chain| {
+    /// The rules that do nothing but call a chain of somebody's, outside of such chains: the chain in which each is, and the chain
+    /// that it calls.
+    pub(crate) fn jumps(&self, whose: Whose, table: Table) -> impl Iterator<Item = (&str, &str)> {
+        let others = self.chains(table).filter(move |chain| !whose.has(&chain.name));
+        others.flat_map(move |chain| {
             let called = chain.rules.iter().filter_map(|rule| rule.strip_prefix("-j "));
-            called.filter(|name| name.starts_with(PREFIX)).map(|name| (chain.name.as_str(), name))
+            called.filter(move |name| whose.has(name)).map(|name| (chain.name.as_str(), name))
         })
     }
 
@@ -75,14 +94,14 @@ impl Saved {
     pub(crate) fn is_first_and_only(&self, table: Table, built_in: &str, name: &str) -> bool {
         let first = self.chain(table, built_in).and_then(|chain| chain.rules.first());
         let is_first = first.is_some_and(|rule| rule.strip_prefix("-j ") == Some(name));
-        is_first && self.jumps(table).filter(|(_, called)| *called == name).count() == 1
+        is_first && self.jumps(Whose::Ours, table).filter(|(_, called)| *called == name).count() == 1
     }
 
     /// What is there of ours, in the terms of a plan for this family; none if nothing is.
     pub(crate) fn found(&self, plan: &Plan, family: Family) -> Option<FoundTable> {
         let mut chains = Vec::new();
         for table in Table::ALL {
-            for found in self.chains(table).filter(|chain| chain.name.starts_with(PREFIX)) {
+            for found in self.chains(table).filter(|chain| Whose::Ours.has(&chain.name)) {
                 let planned = plan.chains().iter().find(|chain| is_at(chain, table, &found.name));
                 let attachment = planned.map(|chain| chain.attachment).filter(|attachment| {
                     Place::of(*attachment)

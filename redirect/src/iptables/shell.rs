@@ -7,9 +7,10 @@ use crate::found::{Found, FoundRouting, Ipv6};
 use crate::plan::Plan;
 
 use super::error::IptablesError;
+use super::place::Table;
 use super::program::Programs;
 use super::restore;
-use super::saved::Saved;
+use super::saved::{Saved, Whose};
 
 /// Puts a plan into the network namespace that the calling thread is in, and proves that it is there. See
 /// [`apply`](crate::apply); the difference is that each table of each family is a transaction of its own.
@@ -56,13 +57,37 @@ pub fn verify(plan: &Plan, programs: &Programs) -> Result<Verdict, IptablesError
 /// # Errors
 /// When a program fails, or the kernel does not let go of something.
 pub fn remove(plan: &Plan, programs: &Programs) -> Result<(), IptablesError> {
+    remove_rules(programs)?;
     let mut kernel = Kernel::open().map_err(IptablesError::Look)?;
+    kernel.remove_routing(plan).map_err(|error| IptablesError::RoutingStays(Box::new(error)))
+}
+
+/// The same, but routing stays: another backend has put the plan in place as well, and needs it. So a pod moves from this
+/// backend to another without a moment in which it is not captured.
+///
+/// # Errors
+/// When a program fails.
+pub fn remove_rules(programs: &Programs) -> Result<(), IptablesError> {
+    remove_chains(Whose::Ours, programs).map(drop)
+}
+
+/// What was there of somebody's chains, taken away.
+pub(crate) fn remove_chains(
+    whose: Whose,
+    programs: &Programs,
+) -> Result<Vec<(Family, String)>, IptablesError> {
+    let kernel = Kernel::open().map_err(IptablesError::Look)?;
+    let mut removed = Vec::new();
     for family in families(kernel.loopback.ipv6) {
         let wrap = |source| IptablesError::Program { family, source };
         let there = programs.save(family).map_err(wrap)?;
-        programs.restore(family, &restore::removal(&there)).map_err(wrap)?;
+        programs.restore(family, &restore::removal(whose, &there)).map_err(wrap)?;
+        let chains = Table::ALL
+            .into_iter()
+            .flat_map(|table| there.chains_of(whose, table).map(move |chain| format!("{table} {chain}")));
+        removed.extend(chains.map(|chain| (family, chain)));
     }
-    kernel.remove_routing(plan).map_err(|error| IptablesError::RoutingStays(Box::new(error)))
+    Ok(removed)
 }
 
 /// The families of which there can be packets.

@@ -11,7 +11,7 @@ use crate::plan::tests::intents::all_intents;
 
 use super::error::{Obstacle, Unsayable};
 use super::place::Table;
-use super::saved::Saved;
+use super::saved::{Saved, Whose};
 use super::{decode, encode, restore};
 
 /// What iptables-save would say after the script, for as much as the scripts use of it.
@@ -104,7 +104,7 @@ proptest! {
                 }
                 prop_assert!(text.contains("-A OUTPUT -j THEIRS\n") && text.contains("-A THEIRS -p udp -j ACCEPT\n"));
             }
-            let script = restore::removal(&Saved::read(&text));
+            let script = restore::removal(Whose::Ours, &Saved::read(&text));
             let left = done(&script.text, &text);
             prop_assert!(!left.contains("INPOD_"), "{}", left);
             prop_assert!(left.contains("-A OUTPUT -j THEIRS\n") && left.contains("-A THEIRS -p udp -j ACCEPT\n"));
@@ -117,7 +117,7 @@ proptest! {
         let plan = Plan::new(&Intent::ambient());
         let _ = verdict(&plan, Family::V4, &saved);
         let _ = restore::script(&plan, Family::V6, &saved);
-        let _ = restore::removal(&saved);
+        let _ = restore::removal(Whose::Ours, &saved);
     }
 }
 

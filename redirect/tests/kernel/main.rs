@@ -22,6 +22,7 @@ mod matrix;
 mod packets;
 mod rules;
 mod scene;
+mod takeover;
 mod text;
 mod tproxy;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         rules::tests(),
         text::tests(),
         iptables::tests(),
+        takeover::tests(),
         packets::tests(),
         escapes::tests(),
         matrix::tests(),
