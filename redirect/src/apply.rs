@@ -198,9 +198,9 @@ impl Kernel {
     /// What there is of routing in the plan's table, for both families: a plan for IPv4 may follow one for both.
     fn find_routing(&mut self, plan: &Plan) -> Result<FoundRouting, KernelError> {
         let mut found = FoundRouting { ipv6: self.loopback.ipv6, ..FoundRouting::default() };
+        let Some(table) = plan.routing_table() else { return Ok(found) };
         for family in [Family::V4, Family::V6] {
             if found.ipv6.has_policy_rules(family) {
-                let table = plan.routing_table();
                 found.policy_rules.extend(self.routing.policy_rules(family, table)?);
                 found.routes.extend(self.routing.routes(family, table, self.loopback.index)?);
             }

@@ -40,6 +40,8 @@ pub struct Packet {
     pub dscp: Option<Dscp>,
     /// The user and the group of the socket here that sends it.
     pub owner: Option<(u32, u32)>,
+    /// The number of the control group of the process whose socket here sends it ([`Cgroup::id`](crate::Cgroup::id)).
+    pub cgroup: Option<u64>,
     /// The socket here that sends it, or that conntrack aside would receive it.
     pub socket: Option<LocalSocket>,
     /// What conntrack knows of its connection.
@@ -221,6 +223,10 @@ impl<'plan> Walk<'plan, '_> {
                     self.redirect(port);
                     return None;
                 }
+                Action::SourceNat(address) => {
+                    self.packet.source.set_ip(address);
+                    return None;
+                }
                 Action::Intercept(port, mark) => {
                     self.packet.mark = self.packet.mark & !mark.mask() | mark.value();
                     self.packet.socket = Some(LocalSocket { mark: 0, transparent: true });
@@ -284,6 +290,7 @@ impl<'plan> Walk<'plan, '_> {
                 packet.socket.is_some_and(|socket| holds(test, |mark| mark.is_on(socket.mark)))
             }
             Match::Transparent => packet.socket.is_some_and(|socket| socket.transparent),
+            Match::Cgroup(test) => packet.cgroup.is_some_and(|id| holds(test, |group| group.id() == id)),
             Match::User(test) => {
                 packet.owner.is_some_and(|(user, _)| holds(test, |users| users.contains(user)))
             }

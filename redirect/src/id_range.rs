@@ -31,6 +31,9 @@ pub enum IdRangeError {
 }
 
 impl IdRange {
+    /// All that a user or a group can have.
+    pub(crate) const ANY: Self = Self { first: 0, last: u32::MAX - 1 };
+
     pub(crate) const fn single(id: u32) -> Self {
         Self { first: id, last: id }
     }

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod cgroup;
 mod chain;
 mod compare;
 mod connection;
@@ -57,6 +58,7 @@ mod piece;
 mod plan;
 mod port;
 mod port_range;
+mod probe_exemption;
 pub mod render;
 mod routing;
 mod rule;
@@ -67,6 +69,7 @@ mod undo;
 pub use apply::{
     Applied, apply, apply_with, elements, remove, remove_rules, set_elements, verify, verify_with,
 };
+pub use cgroup::{Cgroup, CgroupError};
 pub use chain::{Attachment, Chain, ChainKind, Hook, Policy};
 pub use compare::{Difference, Verdict};
 pub use connection::{Connection, ConnectionError};
@@ -96,6 +99,7 @@ pub use piece::Piece;
 pub use plan::{Plan, TABLE};
 pub use port::{Port, PortError};
 pub use port_range::{PortRange, PortRangeError};
+pub use probe_exemption::{ProbeExemption, Prober};
 pub use routing::{PolicyRule, ReplyRouting, ReplyRoutingError, Route};
 pub use rule::{Action, Match, Protocol, Rule, Test};
 pub use set::{Set, SetKind};

@@ -2,34 +2,38 @@
 
 use std::fmt;
 
+use crate::cgroup::Cgroup;
 use crate::id_range::IdRange;
 use crate::rule::{Match, Test};
 
 /// Whose sockets send a packet. Only packets of a socket that is still open have an owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Owner {
     /// These users.
     User(IdRange),
     /// These groups.
     Group(IdRange),
+    /// The processes of this control group, and of those below it.
+    Cgroup(Cgroup),
 }
 
 impl Owner {
     /// How a packet shows it.
-    pub(crate) fn is(self) -> Match {
-        self.shown(Test::Is)
+    pub(crate) fn is(&self) -> Match {
+        match self {
+            Self::User(ids) => Match::User(Test::Is(*ids)),
+            Self::Group(ids) => Match::Group(Test::Is(*ids)),
+            Self::Cgroup(cgroup) => Match::Cgroup(Test::Is(cgroup.clone())),
+        }
     }
 
     /// How a packet shows that it is of somebody else.
-    pub(crate) fn is_not(self) -> Match {
-        self.shown(Test::IsNot)
-    }
-
-    fn shown(self, test: fn(IdRange) -> Test<IdRange>) -> Match {
+    pub(crate) fn is_not(&self) -> Match {
         match self {
-            Self::User(ids) => Match::User(test(ids)),
-            Self::Group(ids) => Match::Group(test(ids)),
+            Self::User(ids) => Match::User(Test::IsNot(*ids)),
+            Self::Group(ids) => Match::Group(Test::IsNot(*ids)),
+            Self::Cgroup(cgroup) => Match::Cgroup(Test::IsNot(cgroup.clone())),
         }
     }
 }
@@ -39,6 +43,7 @@ impl fmt::Display for Owner {
         match self {
             Self::User(ids) => write!(f, "user {ids}"),
             Self::Group(ids) => write!(f, "group {ids}"),
+            Self::Cgroup(cgroup) => write!(f, "control group {cgroup}"),
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
+use crate::cgroup::Cgroup;
 use crate::dscp::Dscp;
 use crate::family::Family;
 use crate::id_range::IdRange;
@@ -70,6 +72,8 @@ pub enum Match {
     /// The socket here that sends the packet, or is to receive it, may have an address that is not one of this host
     /// (`IP_TRANSPARENT`): the proxy's. To have one takes `CAP_NET_ADMIN`.
     Transparent,
+    /// The control group, or one below it, of the process whose socket sends the packet. Where packets are sent, and nowhere else.
+    Cgroup(Test<Cgroup>),
     /// The user whose socket sends the packet, by the number in the user namespace that owns the network namespace.
     User(Test<IdRange>),
     /// The group whose socket sends the packet, by that number.
@@ -107,6 +111,8 @@ pub enum Action {
     Reset,
     /// It goes to this port of this host instead; the original destination is remembered (`SO_ORIGINAL_DST`).
     Redirect(Port),
+    /// Its source becomes this address; and so that of its whole connection.
+    SourceNat(IpAddr),
     /// A socket here that listens on this port takes the connection, or the socket that has it already, whatever its destination
     /// (Documentation/networking/tproxy.rst). Its own mark takes these bits, by which it is routed to this host. Where no
     /// such socket is, nothing happens and the next rule is met.
@@ -193,6 +199,7 @@ impl Match {
             | Self::TcpFlags(_)
             | Self::SocketMark(_)
             | Self::Transparent
+            | Self::Cgroup(_)
             | Self::User(_)
             | Self::Group(_) => None,
         }
@@ -290,6 +297,10 @@ impl Match {
             Self::TcpFlags(flags) => write!(f, "{flags} "),
             Self::SocketMark(test) => write_mark(f, "socket mark", test),
             Self::Transparent => f.write_str("socket transparent 1 "),
+            Self::Cgroup(test) => {
+                let group = test.value();
+                write!(f, "socket cgroupv2 level {} {}\"{group}\" ", group.level(), test.sign())
+            }
             Self::User(test) => write!(f, "meta skuid {}{} ", test.sign(), test.value()),
             Self::Group(test) => write!(f, "meta skgid {}{} ", test.sign(), test.value()),
         }
@@ -337,6 +348,8 @@ impl fmt::Display for Action {
             Self::Drop => f.write_str("drop"),
             Self::Reset => f.write_str("reject with tcp reset"),
             Self::Redirect(port) => write!(f, "redirect to :{port}"),
+            Self::SourceNat(IpAddr::V4(address)) => write!(f, "snat ip to {address}"),
+            Self::SourceNat(IpAddr::V6(address)) => write!(f, "snat ip6 to {address}"),
             Self::Intercept(port, mark) => write_intercept(f, None, *port, *mark),
             Self::SetPacketMark(mark) => write_set(f, "meta mark", *mark),
             Self::SetConnectionMark(mark) => write_set(f, "ct mark", *mark),

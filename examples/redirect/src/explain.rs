@@ -69,6 +69,7 @@ impl Question {
             mark,
             dscp: None,
             owner: None,
+            cgroup: None,
             socket: match self.source {
                 Source::Application | Source::Proxy => Some(LocalSocket { mark, transparent: false }),
                 Source::Peer(_) => None,

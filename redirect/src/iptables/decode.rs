@@ -162,6 +162,7 @@ fn action<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Action> {
         "DROP" => Some(Action::Drop),
         "REJECT" => (value("--reject-with")? == "tcp-reset").then_some(Action::Reset),
         "REDIRECT" => Some(Action::Redirect(value("--to-ports")?.parse::<Port>().ok()?)),
+        "SNAT" => Some(Action::SourceNat(value("--to-source")?.parse().ok()?)),
         "TPROXY" => {
             let port = value("--on-port")?.parse::<Port>().ok()?;
             // What is said when no address is: any.

@@ -124,6 +124,7 @@ fn extension(condition: &Match) -> Result<Option<String>, Obstacle> {
         Match::SocketMark(test) => mark("-m socket --restore-skmark -m mark", test),
         // The proxy's listeners are on the wildcard address.
         Match::Transparent => "-m socket --transparent --nowildcard".into(),
+        Match::Cgroup(_) => return Err(Obstacle::NoCgroups),
         Match::User(test) => format!("-m owner {}", option("--uid-owner", test, ids)),
         Match::Group(test) => format!("-m owner {}", option("--gid-owner", test, ids)),
     }))
@@ -188,6 +189,10 @@ fn target(action: Action, table: Table, protocol: Option<Protocol>) -> Result<St
             only_in(Table::Nat)?;
             protocol.ok_or(Obstacle::NoProtocol)?;
             format!("-j REDIRECT --to-ports {port}")
+        }
+        Action::SourceNat(address) => {
+            only_in(Table::Nat)?;
+            format!("-j SNAT --to-source {address}")
         }
         // It is the address of the interface by which the packet came that is then looked for, or the wildcard's listener. Where
         // nobody listens the packet is dropped.

@@ -24,6 +24,9 @@ pub enum Obstacle {
     /// It asks, of what is sent, whether its socket may have any address; and nothing else tells the proxy's answers from others.
     #[error("iptables cannot ask for the socket that sends, and the proxy is not known by its mark")]
     NoSender,
+    /// It asks for a control group, which iptables knows by its path and tells by nothing else.
+    #[error("control groups are known by nf_tables only")]
+    NoCgroups,
     /// It asks whether something is in a set.
     #[error("iptables itself has no sets")]
     NoSets,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::cgroup::Cgroup;
 use crate::dscp::Dscp;
 use crate::family::Family;
 use crate::id_range::IdRange;
@@ -85,6 +86,11 @@ fn condition(field: Field, test: &Step) -> Option<Match> {
         SOURCE_PORT => compared(test, port).map(|test| Match::SourcePort(test.map(PortRange::single))),
         DESTINATION_PORT => {
             compared(test, port).map(|test| Match::DestinationPort(test.map(PortRange::single)))
+        }
+        Field::Cgroup { level } => {
+            let group =
+                |bytes: &[u8]| Some(Cgroup::unnamed(level, u64::from_ne_bytes(bytes.try_into().ok()?)));
+            compared(test, group).map(Match::Cgroup)
         }
         Field::User => compared(test, id).map(Match::User),
         Field::Group => compared(test, id).map(Match::Group),
@@ -249,6 +255,9 @@ fn action(steps: &[Step]) -> Option<Action> {
         [Step::Drop] => Some(Action::Drop),
         [Step::Reset] => Some(Action::Reset),
         [Step::Immediate(bytes), Step::Redirect] => port(bytes).map(Action::Redirect),
+        [Step::Immediate(bytes), Step::SourceNat(family)] => {
+            address(bytes).filter(|address| Family::of(*address) == *family).map(Action::SourceNat)
+        }
         [Step::Immediate(bytes), Step::Intercept(_), marking @ .., Step::Accept] => match action(marking)? {
             Action::SetPacketMark(mark) => Some(Action::Intercept(port(bytes)?, mark)),
             _ => None,

@@ -51,6 +51,10 @@ fn condition_steps(condition: &Match) -> Vec<Step> {
         Match::SocketMark(test) => masked(Field::SocketMark, test),
         Match::Dscp(family, test) => dscp(*family, test),
         Match::Transparent => vec![Step::Load(Field::Transparent), Step::Equal(vec![TRANSPARENT])],
+        Match::Cgroup(test) => {
+            let field = Field::Cgroup { level: test.value().level() };
+            vec![Step::Load(field), compare(test, |cgroup| cgroup.id().to_ne_bytes().into())]
+        }
         Match::User(test) => owner(Field::User, test),
         Match::Group(test) => owner(Field::Group, test),
     }
@@ -144,6 +148,9 @@ fn action_steps(action: Action, family: Option<Family>) -> Vec<Step> {
         Action::Drop => vec![Step::Drop],
         Action::Reset => vec![Step::Reset],
         Action::Redirect(port) => vec![Step::Immediate(port_bytes(&port)), Step::Redirect],
+        Action::SourceNat(address) => {
+            vec![Step::Immediate(address_bytes(&address)), Step::SourceNat(Family::of(address))]
+        }
         Action::Intercept(port, mark) => {
             let mut steps = vec![Step::Immediate(port_bytes(&port)), Step::Intercept(family)];
             steps.extend(set(Field::PacketMark, Slot::PacketMark, mark));

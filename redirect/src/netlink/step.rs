@@ -65,6 +65,8 @@ pub(super) enum Step {
     /// A socket that listens on the port in the register takes the packet; without one the rule ends here. Where the rule says
     /// of which family its packets are, this does, too.
     Intercept(Option<Family>),
+    /// The packet's source becomes the address in the register, which is of this family.
+    SourceNat(Family),
     /// The packet is accepted.
     Accept,
     /// The packet is dropped.
@@ -98,6 +100,11 @@ pub(super) enum Field {
     SocketMark,
     /// One byte: 1 or 0.
     Transparent,
+    /// Eight bytes in the host's order: the number of the group so many below the root.
+    Cgroup {
+        /// So many.
+        level: u32,
+    },
     /// Four bytes in the host's order.
     User,
     /// Four bytes in the host's order.
@@ -161,6 +168,15 @@ const NFTA_REDIR_REG_PROTO_MAX: u16 = 2;
 const NFTA_REDIR_FLAGS: u16 = 3;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED` (`linux/netfilter/nf_nat.h`): the kernel adds it when a port is given.
 const PROTO_SPECIFIED: u32 = 2;
+const NAT: &str = "nat";
+const NFTA_NAT_TYPE: u16 = 1;
+const NFTA_NAT_FAMILY: u16 = 2;
+const NFTA_NAT_REG_ADDR_MIN: u16 = 3;
+const NFTA_NAT_REG_ADDR_MAX: u16 = 4;
+const NFTA_NAT_FLAGS: u16 = 7;
+const NFT_NAT_SNAT: u32 = 0;
+/// `NF_NAT_RANGE_MAP_IPS` (`linux/netfilter/nf_nat.h`): the kernel adds it when an address is given.
+const MAP_IPS: u32 = 1;
 const TPROXY: &str = "tproxy";
 const NFTA_TPROXY_FAMILY: u16 = 1;
 const NFTA_TPROXY_REG_PORT: u16 = 3;
@@ -173,7 +189,9 @@ const NFT_REJECT_TCP_RST: u32 = 1;
 const SOCKET: &str = "socket";
 const NFTA_SOCKET_KEY: u16 = 1;
 const NFTA_SOCKET_DREG: u16 = 2;
+const NFTA_SOCKET_LEVEL: u16 = 3;
 const NFT_SOCKET_TRANSPARENT: u32 = 0;
+const NFT_SOCKET_CGROUPV2: u32 = 3;
 const NFT_SOCKET_MARK: u32 = 1;
 const BYTEORDER: &str = "byteorder";
 const NFTA_BYTEORDER_SREG: u16 = 1;
@@ -203,6 +221,10 @@ pub(super) const fn family_byte(family: Family) -> u8 {
     }
 }
 
+fn family_of(number: u32) -> Option<Family> {
+    [Family::V4, Family::V6].into_iter().find(|family| u32::from(family_byte(*family)) == number)
+}
+
 impl From<&Step> for Expression {
     fn from(step: &Step) -> Self {
         match step {
@@ -222,6 +244,14 @@ impl From<&Step> for Expression {
             Step::Store(slot) => store(*slot),
             Step::Redirect => other(REDIR, &[(NFTA_REDIR_REG_PROTO_MIN, u32::from(REGISTER))]),
             Step::Intercept(family) => other(TPROXY, &intercept(*family)),
+            Step::SourceNat(family) => other(
+                NAT,
+                &[
+                    (NFTA_NAT_TYPE, NFT_NAT_SNAT),
+                    (NFTA_NAT_FAMILY, family_byte(*family).into()),
+                    (NFTA_NAT_REG_ADDR_MIN, u32::from(REGISTER)),
+                ],
+            ),
             Step::Accept => verdict(ACCEPT),
             Step::Drop => verdict(DROP),
             Step::Reset => other(REJECT, &[(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)]),
@@ -245,6 +275,14 @@ fn load(field: Field, register: Register) -> Expression {
         Field::ConnectionState => ct(NFT_CT_STATE),
         Field::SocketMark => socket(NFT_SOCKET_MARK),
         Field::Transparent => socket(NFT_SOCKET_TRANSPARENT),
+        Field::Cgroup { level } => other(
+            SOCKET,
+            &[
+                (NFTA_SOCKET_KEY, NFT_SOCKET_CGROUPV2),
+                (NFTA_SOCKET_DREG, u32::from(REGISTER)),
+                (NFTA_SOCKET_LEVEL, level),
+            ],
+        ),
         Field::User => meta(MetaKey::SocketUserId),
         Field::Group => meta(MetaKey::SocketGroupId),
         Field::Payload { base, offset, length } => {
@@ -360,17 +398,49 @@ impl Step {
             TPROXY => [None, Some(Family::V4), Some(Family::V6)]
                 .into_iter()
                 .find_map(|family| Self::of_numbers(data, &intercept(family), Self::Intercept(family))),
-            SOCKET => [(NFT_SOCKET_MARK, Field::SocketMark), (NFT_SOCKET_TRANSPARENT, Field::Transparent)]
-                .into_iter()
-                .find_map(|(key, field)| {
-                    let attributes = [(NFTA_SOCKET_KEY, key), (NFTA_SOCKET_DREG, u32::from(REGISTER))];
-                    Self::of_numbers(data, &attributes, Self::Load(field))
-                }),
+            SOCKET => Self::of_socket(&read(data).ok()?),
+            NAT => Self::of_source_nat(&read(data).ok()?),
             BYTEORDER => Self::of_numbers(data, &TO_NETWORK_ORDER, Self::ToNetworkOrder),
             RANGE => Self::of_range(data),
             COUNTER => Some(Self::Count),
             _ => None,
         }
+    }
+
+    fn of_socket(attributes: &[DefaultNla]) -> Option<Self> {
+        let (mut key, mut level) = (None, None);
+        for attribute in attributes {
+            match (attribute.kind(), number(attribute)?) {
+                (NFTA_SOCKET_KEY, value) => key = Some(value),
+                (NFTA_SOCKET_LEVEL, value) => level = Some(value),
+                (NFTA_SOCKET_DREG, value) if Register::from(value) == REGISTER => {}
+                _ => return None,
+            }
+        }
+        match (key?, level) {
+            (NFT_SOCKET_MARK, None) => Some(Self::Load(Field::SocketMark)),
+            (NFT_SOCKET_TRANSPARENT, None) => Some(Self::Load(Field::Transparent)),
+            (NFT_SOCKET_CGROUPV2, Some(level)) => Some(Self::Load(Field::Cgroup { level })),
+            _ => None,
+        }
+    }
+
+    fn of_source_nat(attributes: &[DefaultNla]) -> Option<Self> {
+        let (mut is_source, mut family, mut is_from_register) = (false, None, false);
+        for attribute in attributes {
+            match (attribute.kind(), number(attribute)?) {
+                (NFTA_NAT_TYPE, NFT_NAT_SNAT) => is_source = true,
+                (NFTA_NAT_FAMILY, value) => family = family_of(value),
+                (NFTA_NAT_REG_ADDR_MIN | NFTA_NAT_REG_ADDR_MAX, value)
+                    if Register::from(value) == REGISTER =>
+                {
+                    is_from_register = true;
+                }
+                (NFTA_NAT_FLAGS, MAP_IPS) => {}
+                _ => return None,
+            }
+        }
+        (is_source && is_from_register).then_some(Self::SourceNat(family?))
     }
 
     fn of_meta(attributes: &[Meta]) -> Option<Self> {

@@ -10,7 +10,9 @@ use proptest::sample::select;
 
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::set::{Set, SetKind};
-use crate::{Dscp, Family, IdRange, InterfaceName, Mark, Network, NetworkError, Port, PortRange, TcpFlags};
+use crate::{
+    Cgroup, Dscp, Family, IdRange, InterfaceName, Mark, Network, NetworkError, Port, PortRange, TcpFlags,
+};
 
 use super::step::{Base, Expression, Field, Slot, Step};
 use super::{decode, encode, step};
@@ -83,6 +85,8 @@ fn conditions() -> impl Strategy<Value = Match> {
         }),
         select(TcpFlags::ALL.to_vec()).prop_map(Match::TcpFlags),
         tests(marks()).prop_map(Match::SocketMark),
+        tests((1_u32..9, any::<u64>()))
+            .prop_map(|test| Match::Cgroup(test.map(|(level, id)| Cgroup::unnamed(level, id)))),
         tests(ids()).prop_map(Match::User),
         tests(ids()).prop_map(Match::Group),
     ]
@@ -92,6 +96,7 @@ fn actions() -> impl Strategy<Value = Action> {
     prop_oneof![
         select(vec![Action::Accept, Action::Drop, Action::Reset]),
         ports().prop_map(Action::Redirect),
+        any::<IpAddr>().prop_map(Action::SourceNat),
         (ports(), marks()).prop_map(|(port, mark)| Action::Intercept(port, mark)),
         marks().prop_map(Action::SetPacketMark),
         marks().prop_map(Action::SetConnectionMark),

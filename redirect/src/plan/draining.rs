@@ -31,6 +31,10 @@ fn stays(chain: &Chain, rule: &Rule) -> bool {
         Action::SetPacketMark(_) | Action::SetConnectionMark(_) | Action::SetZone(_) => true,
         // A reply that has lost its way.
         Action::Drop => chain.attachment.hook == Hook::Postrouting,
-        Action::Accept | Action::Reset | Action::Redirect(_) | Action::Intercept(..) => false,
+        Action::Accept
+        | Action::Reset
+        | Action::Redirect(_)
+        | Action::Intercept(..)
+        | Action::SourceNat(_) => false,
     }
 }

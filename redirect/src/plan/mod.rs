@@ -26,6 +26,7 @@ mod keeping;
 mod opening;
 mod outbound;
 mod past;
+mod probes;
 mod proxy_sockets;
 mod replies;
 mod sidecar;
@@ -40,6 +41,7 @@ use crate::set::Set;
 
 pub(crate) use keeping::is_kept;
 pub(crate) use opening::Before;
+pub(crate) use probes::pods;
 use proxy_sockets::ProxySockets;
 
 /// The name of the table that holds all chains of capture, of nftables family `inet`.
@@ -63,7 +65,7 @@ pub struct Plan {
     chains: Vec<Chain>,
     policy_rules: Vec<PolicyRule>,
     routes: Vec<Route>,
-    routing_table: u32,
+    routing_table: Option<u32>,
     proxy_sockets: ProxySockets,
 }
 
@@ -100,7 +102,7 @@ impl Plan {
             chains: chains.into_iter().filter(|chain| !chain.rules.is_empty()).collect(),
             policy_rules: replies::policy_rules(intent),
             routes: replies::routes(intent),
-            routing_table: intent.reply_routing().table(),
+            routing_table: Some(intent.reply_routing().table()),
             proxy_sockets: ProxySockets::new(intent),
         }
     }
@@ -125,8 +127,8 @@ impl Plan {
         &self.policy_rules
     }
 
-    /// The routing table that the plan takes for itself.
-    pub fn routing_table(&self) -> u32 {
+    /// The routing table that the plan takes for itself, if it routes anything.
+    pub fn routing_table(&self) -> Option<u32> {
         self.routing_table
     }
 

@@ -20,6 +20,11 @@ pub(crate) struct ProxySockets {
 }
 
 impl ProxySockets {
+    /// Of a plan that has no proxy.
+    pub(super) fn none() -> Self {
+        Self { ports: Vec::new(), mark: None, users: Vec::new() }
+    }
+
     pub(super) fn new(intent: &Intent) -> Self {
         let ports = intent.ports();
         let mut ports = vec![ports.outbound, ports.inbound_plaintext, ports.inbound_hbone];
@@ -32,7 +37,7 @@ impl ProxySockets {
         };
         let users = past::proxys(intent).iter().filter_map(|owner| match owner {
             Owner::User(users) => Some(*users),
-            Owner::Group(_) => None,
+            Owner::Group(_) | Owner::Cgroup(_) => None,
         });
         Self { ports, mark, users: users.collect() }
     }

@@ -20,6 +20,7 @@ mod live;
 mod load;
 mod matrix;
 mod packets;
+mod probes;
 mod rules;
 mod scene;
 mod takeover;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         rules::tests(),
         text::tests(),
         iptables::tests(),
+        probes::tests(),
         takeover::tests(),
         packets::tests(),
         escapes::tests(),

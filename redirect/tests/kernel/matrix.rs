@@ -225,6 +225,7 @@ impl Matrix {
             mark,
             dscp: class.map(Dscp::new).transpose()?,
             // Whoever runs this test.
+            cgroup: None,
             owner: is_sent_here.then_some((0, 0)),
             socket: is_sent_here.then_some(LocalSocket { mark, transparent: false }),
             connection: Tracked { new: true, reply: false, mark: 0 },

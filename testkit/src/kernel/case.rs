@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
@@ -45,6 +46,13 @@ impl Case {
         self.needs(Need::Variable(variable.into()))
     }
 
+    /// This case does what only the machine's own root may, whatever namespaces there are; elsewhere it is ignored even when the
+    /// kernel is required.
+    #[must_use]
+    pub fn needs_root(self) -> Self {
+        self.needs(Need::Root)
+    }
+
     /// No other case may run at the same time: this one looks at the whole process (its files, its memory).
     #[must_use]
     pub fn serial(mut self) -> Self {
@@ -60,7 +68,7 @@ impl Case {
     /// The case as libtest-mimic runs it; `no_sandbox` says why there is none, when there is none.
     pub(super) fn into_trial(self, no_sandbox: Option<&str>, strictness: Strictness) -> Trial {
         let Self { name, needs, company, body } = self;
-        let optional = needs.iter().find(|need| matches!(need, Need::Variable(_)) && !need.is_met());
+        let optional = needs.iter().find(|need| need.is_optional() && !need.is_met());
         let unmet = needs.iter().find(|need| !need.is_met());
         let (reason, ignored) = match (optional, no_sandbox, unmet) {
             (Some(need), ..) => (need.to_string(), true),
@@ -136,14 +144,28 @@ enum Need {
     Program(String),
     File(PathBuf),
     Variable(String),
+    Root,
 }
 
+/// What proc_pid_uid_map (user_namespaces(7)) says where no user namespace is between a process and the machine.
+const MACHINES_OWN: [&str; 3] = ["0", "0", "4294967295"];
+
 impl Need {
+    /// Whether it can be missing where the kernel is required.
+    fn is_optional(&self) -> bool {
+        matches!(self, Self::Variable(_) | Self::Root)
+    }
+
     fn is_met(&self) -> bool {
         match self {
             Self::Program(program) => is_in_path(program, env::var_os("PATH").as_deref()),
             Self::File(path) => path.exists(),
             Self::Variable(variable) => env::var_os(variable).is_some_and(|value| !value.is_empty()),
+            Self::Root => {
+                let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+                let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+                is_root && map.split_whitespace().eq(MACHINES_OWN)
+            }
         }
     }
 }
@@ -154,6 +176,7 @@ impl fmt::Display for Need {
             Self::Program(program) => write!(f, "needs the program {program}"),
             Self::File(path) => write!(f, "needs {}", path.display()),
             Self::Variable(variable) => write!(f, "needs {variable} in the environment"),
+            Self::Root => f.write_str("needs the machine's own root"),
         }
     }
 }

@@ -84,6 +84,7 @@ fn openings(opener: Opener) -> impl Strategy<Value = (Intent, Packet)> {
                     mark,
                     dscp,
                     owner,
+                    cgroup: None,
                     socket: None,
                     connection: Tracked { new: true, reply: false, mark: 0 },
                 };
@@ -98,6 +99,7 @@ fn owns(owner: &Owner, packet: &Packet) -> bool {
     match owner {
         Owner::User(ids) => ids.contains(user),
         Owner::Group(ids) => ids.contains(group),
+        Owner::Cgroup(_) => false,
     }
 }
 

@@ -54,7 +54,9 @@ impl Packet {
                 holds(test, |mark| self.socket_mark.is_some_and(|bits| mark.is_on(bits)))
             }
             // No packet of these scenes is owned by anybody, or has a class.
-            Match::User(_) | Match::Group(_) | Match::Transparent | Match::Dscp(..) => false,
+            Match::User(_) | Match::Group(_) | Match::Cgroup(_) | Match::Transparent | Match::Dscp(..) => {
+                false
+            }
             // Nothing is in any set.
             Match::SourceIn(_) | Match::DestinationIn(_) | Match::ConnectionIn(_) => false,
         }
