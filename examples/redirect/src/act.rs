@@ -5,9 +5,10 @@ use std::io::Write as _;
 use anyhow::{Context as _, Result};
 use redirect::{Family, Ipv6, Plan, Verdict, remove_istio, render};
 
-use crate::args::{Args, Command, Format};
+use crate::args::{Args, Command, Existing, Format};
 use crate::backend::Backend;
 use crate::explain::Question;
+use crate::live;
 use crate::place::Place;
 
 /// What came of a command that did not fail.
@@ -31,13 +32,19 @@ pub(crate) fn run(args: &Args) -> Result<Done> {
         }
         Command::Apply { dry_run: true, backend, netns, options, .. }
         | Command::Verify { backend, netns, options } => check(*backend, netns, &options.plan()?),
-        Command::Apply { dry_run: false, replace_istio, backend, netns, options } => {
-            let done = put(*backend, netns, &options.plan()?)?;
+        Command::Apply { dry_run: false, existing, replace_istio, backend, netns, options } => {
+            let plan = options.plan()?;
+            let done = match existing {
+                Some(existing) => enrol(*existing, netns, &plan)?,
+                None => put(*backend, netns, &plan)?,
+            };
             if *replace_istio {
                 replace(netns)?;
             }
             Ok(done)
         }
+        Command::Drain { netns, options } => said(&netns.run(|| live::drain(&options.plan()?))?),
+        Command::Forget { netns, options } => said(&netns.run(|| live::forget(&options.plan()?))?),
         Command::Explain { source, destination, udp, netns, options } => {
             let question = Question { source: *source, destination: *destination, udp: *udp };
             let plan = options.plan()?;
@@ -65,9 +72,25 @@ fn check(backend: Backend, place: &Place, plan: &Plan) -> Result<Done> {
 fn put(backend: Backend, place: &Place, plan: &Plan) -> Result<Done> {
     let ipv6 = backend.apply(place, plan)?;
     print("applied, and read back: as planned\n")?;
+    warn(ipv6);
+    Ok(Done::AsPlanned)
+}
+
+fn enrol(existing: Existing, place: &Place, plan: &Plan) -> Result<Done> {
+    let (text, ipv6) = place.run(|| live::enrol(plan, existing))?;
+    print(&text)?;
+    warn(ipv6);
+    Ok(Done::AsPlanned)
+}
+
+fn warn(ipv6: Ipv6) {
     if ipv6 == Ipv6::OffOnLoopback {
         eprintln!("inpod-redirect: IPv6 is off on loopback here, so IPv6 connections that are captured fail");
     }
+}
+
+fn said(text: &str) -> Result<Done> {
+    print(text)?;
     Ok(Done::AsPlanned)
 }
 

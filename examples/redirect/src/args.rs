@@ -37,6 +37,9 @@ pub(crate) enum Command {
         /// Then take away the rules of Istio's node agent, of any of its versions, whose connections live on
         #[arg(long, conflicts_with = "dry_run")]
         replace_istio: bool,
+        /// What becomes of the connections of a pod that runs already [default: they are reset at their next packet]
+        #[arg(long, value_enum, conflicts_with_all = ["dry_run", "backend"])]
+        existing: Option<Existing>,
         /// By what
         #[arg(long, value_enum, default_value_t = Backend::Nftables)]
         backend: Backend,
@@ -74,6 +77,22 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// End the capture of new connections, and let captured ones go on; `remove` takes the rest away
+    Drain {
+        /// The namespace: a path, or the number of a process that is in it [default: this one]
+        #[arg(long, value_name = "PATH|PID", default_value_t)]
+        netns: Place,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Forget which connections were kept, as far as they are over
+    Forget {
+        /// The namespace: a path, or the number of a process that is in it [default: this one]
+        #[arg(long, value_name = "PATH|PID", default_value_t)]
+        netns: Place,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Take the rules away; those of others stay
     Remove {
         /// By what
@@ -85,6 +104,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+}
+
+/// What becomes of the connections that are there already.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Existing {
+    /// They go on past the proxy until they end
+    Keep,
+    /// They end now
+    Reset,
 }
 
 /// As what rules are printed.

@@ -12,6 +12,7 @@ mod act;
 mod args;
 mod backend;
 mod explain;
+mod live;
 mod options;
 mod place;
 

@@ -5,6 +5,8 @@
     reason = "a test without libtest's harness, which clippy does not know for one"
 )]
 
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, ExitCode, Output};
 
 use testkit::kernel::{Case, Outcome, test};
@@ -25,6 +27,7 @@ fn cases() -> Vec<Case> {
         test("a_namespace_is_found_by_a_process_or_a_path", by_place),
         test("what_makes_no_sense_is_named", nonsense),
         test("rules_are_shown_without_rights", shown),
+        test("a_pod_that_runs_is_enrolled_drained_and_let_go", live),
         test("the_fate_of_a_packet_is_explained_with_counters", explained),
     ]
 }
@@ -98,7 +101,7 @@ fn explained() -> Outcome {
     assert!(code == 0 && text.contains("(0 packets)"), "{code} {text}");
     assert!(text.contains("=> to the socket here that listens at 127.0.0.1:15001"), "{text}");
     // Nobody listens: it is the rule that counts.
-    pod.run(|| std::net::TcpStream::connect(&to))?.unwrap_err();
+    pod.run(|| TcpStream::connect(&to))?.unwrap_err();
     let (_, text) = inside(&pod, &["explain", "app", &to])?;
     assert!(
         text.contains("outbound TCP goes to the proxy, except what it sends itself and loopback (1 packets)"),
@@ -175,5 +178,29 @@ fn nonsense() -> Outcome {
 fn shown() -> Outcome {
     let (code, text) = here(&["show", "--except-from", "192.0.2.0/24"])?;
     assert!(code == 0 && text.contains("ip saddr 192.0.2.0/24 counter accept"), "{code} {text}");
+    Ok(())
+}
+
+fn live() -> Outcome {
+    let lab = Lab::new()?;
+    let (app, peer) = (lab.pod("app")?, lab.pod("peer")?);
+    let server = peer.run(|| TcpListener::bind((peer.v4(), 8080)))??;
+    let client = app.run(|| TcpStream::connect((peer.v4(), 8080)))??;
+    let (mut served, _) = server.accept()?;
+    let line = format!("{} with {}\n", client.local_addr()?, client.peer_addr()?);
+
+    let (code, text) = inside(&app, &["apply", "--existing", "keep"])?;
+    assert_eq!((code, text), (0, format!("enrolled, and read back: as planned\nkept: {line}")));
+    assert_eq!(inside(&app, &["verify"])?.0, 0);
+    assert_eq!(inside(&app, &["forget"])?, (0, "forgotten: 0, kept: 1\n".into()));
+    let (code, text) = inside(&app, &["apply", "--existing", "reset"])?;
+    assert_eq!((code, text), (0, format!("enrolled, and read back: as planned\nreset: {line}")));
+    assert!(served.read(&mut [0]).is_err());
+    assert_eq!(inside(&app, &["drain"])?, (0, "draining: 0 captured\n".into()));
+    assert_eq!(inside(&app, &["verify"])?.0, 3);
+    app.run(|| TcpStream::connect((peer.v4(), 8080)))??;
+    assert_eq!(inside(&app, &["remove"])?.0, 0);
+    assert_eq!(here(&["apply", "--existing", "lose"])?.0, 2);
+    assert_eq!(here(&["apply", "--existing", "keep", "--dry-run"])?.0, 2);
     Ok(())
 }

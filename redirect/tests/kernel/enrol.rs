@@ -238,7 +238,7 @@ fn changes(family: Family) -> Outcome {
     let to = |port| SocketAddr::new(ip(&peer, family), port);
     let captured =
         [Load::start(&app, to(NOBODY), 48, Life::Long)?, Load::start(&app, to(NOBODY), 12, Life::Short)?];
-    for plan in plans.iter().chain([first]).cycle().take(24) {
+    for plan in plans.iter().chain([first]).cycle().take(50) {
         app.run(|| enrol(plan, Existing::Keep))??;
         app.run(|| apply(plan))??;
         assert_eq!(app.run(|| verify(plan))??, Verdict::Same);
@@ -258,7 +258,7 @@ fn changes(family: Family) -> Outcome {
     app.run(|| enrol(first, Existing::Keep))??;
     let direct = Load::start(&app, to(EXCEPTED), 24, Life::Long)?;
     let both = Load::start(&app, to(EXCEPTED), 24, Life::Short)?;
-    for plan in plans.iter().chain([first]).cycle().take(26) {
+    for plan in plans.iter().chain([first]).cycle().take(8) {
         app.run(|| enrol(plan, Existing::Keep))??;
         assert_eq!(app.run(|| verify(plan))??, Verdict::Same);
         both.go_on()?;
