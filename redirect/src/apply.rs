@@ -76,7 +76,7 @@ pub(crate) fn put(plan: &Plan, elements: Option<&Elements>) -> Result<Applied, A
         .add_routing(plan, &before.routing, &mut added)
         .and_then(|()| kernel.put_table(plan, filling, &before));
     if let Err(Rejected { piece, source }) = outcome {
-        return Err(kernel.take_back(added, ApplyError::Rejected { piece: Box::new(piece), source }));
+        return Err(kernel.take_back(added, ApplyError::Rejected { piece, source }));
     }
     kernel.delete_stale_routing(plan, &before.routing);
     match compare_with(plan, elements, &kernel.find(plan).map_err(ApplyError::Unproven)?) {
@@ -126,7 +126,7 @@ pub fn set_elements(plan: &Plan, elements: &Elements) -> Result<(), ApplyError> 
     let wanted = elements.within(plan.sets());
     tables
         .change(plan.table(), &there.without(&wanted), &wanted.without(&there))
-        .map_err(|Rejected { piece, source }| ApplyError::Rejected { piece: Box::new(piece), source })
+        .map_err(|Rejected { piece, source }| ApplyError::Rejected { piece, source })
 }
 
 /// The plan, with room for kept connections where there is such room: which are kept is no part of a plan.
@@ -159,7 +159,7 @@ fn compare_with(plan: &Plan, elements: Option<&Elements>, found: &Found) -> Verd
 pub fn remove(plan: &Plan) -> Result<(), RemoveError> {
     let mut kernel = Kernel::open().map_err(RemoveError::Look)?;
     undo::steps(plan).into_iter().try_for_each(|step| {
-        let refused = |Rejected { piece, source }| RemoveError::Refused { piece: Box::new(piece), source };
+        let refused = |Rejected { piece, source }| RemoveError::Refused { piece, source };
         kernel.undo(step).map_err(refused)
     })
 }
@@ -170,7 +170,7 @@ pub fn remove(plan: &Plan) -> Result<(), RemoveError> {
 /// # Errors
 /// When the kernel does not let go of them.
 pub fn remove_rules(plan: &Plan) -> Result<(), RemoveError> {
-    let refused = |Rejected { piece, source }| RemoveError::Refused { piece: Box::new(piece), source };
+    let refused = |Rejected { piece, source }| RemoveError::Refused { piece, source };
     NfTables::open().map_err(RemoveError::Look)?.delete(plan.table()).map_err(refused)
 }
 
@@ -236,7 +236,7 @@ impl Kernel {
         let before = self.find_routing(plan).map_err(ApplyError::Look)?;
         let mut added = Vec::new();
         self.add_routing(plan, &before, &mut added).map_err(|Rejected { piece, source }| {
-            self.take_back(added, ApplyError::Rejected { piece: Box::new(piece), source })
+            self.take_back(added, ApplyError::Rejected { piece, source })
         })
     }
 
@@ -255,8 +255,7 @@ impl Kernel {
     /// Takes the plan's routing away.
     pub(crate) fn remove_routing(&mut self, plan: &Plan) -> Result<(), RemoveError> {
         undo::routing(plan).into_iter().try_for_each(|step| {
-            let refused =
-                |Rejected { piece, source }| RemoveError::Refused { piece: Box::new(piece), source };
+            let refused = |Rejected { piece, source }| RemoveError::Refused { piece, source };
             self.undo(step).map_err(refused)
         })
     }
@@ -289,7 +288,7 @@ impl Kernel {
 
     fn take_back(&mut self, added: Vec<Undo>, failure: ApplyError) -> ApplyError {
         let undone = added.into_iter().rev().filter_map(|step| self.undo(step).err());
-        let left: Vec<Piece> = undone.map(|rejected| rejected.piece).collect();
+        let left: Vec<Piece> = undone.map(|rejected| *rejected.piece).collect();
         if left.is_empty() { failure } else { ApplyError::NotTakenBack { left, source: Box::new(failure) } }
     }
 
@@ -314,5 +313,5 @@ fn rejected(step: Undo, source: KernelError) -> Rejected {
         Undo::PolicyRule(rule) => Piece::PolicyRule(rule),
         Undo::Route(route) => Piece::Route(route),
     };
-    Rejected { piece, source }
+    Rejected { piece: Box::new(piece), source }
 }

@@ -77,7 +77,7 @@ pub fn remove_istio() -> Result<Vec<IstioPiece>, IstioError> {
     let mut kernel = Kernel::open().map_err(IstioError::Look)?;
     for name in TABLES {
         if kernel.tables.table(name).map_err(IstioError::Look)?.is_some() {
-            let refused = |Rejected { piece, source }| IstioError::Refused { piece: Box::new(piece), source };
+            let refused = |Rejected { piece, source }| IstioError::Refused { piece, source };
             kernel.tables.delete(name).map_err(refused)?;
             removed.push(IstioPiece::Table(name));
         }

@@ -33,7 +33,7 @@ pub fn drain(plan: &Plan) -> Result<Drained, DrainError> {
     let mut kernel = Kernel::open().map_err(DrainError::Look)?;
     let before = kernel.find(plan).map_err(DrainError::Look)?;
     if before.table.is_some() && compare(&draining, &before) != Verdict::Same {
-        let refused = |Rejected { piece, source }| DrainError::Rejected { piece: Box::new(piece), source };
+        let refused = |Rejected { piece, source }| DrainError::Rejected { piece, source };
         kernel.tables.replace(&draining, &Elements::new()).map_err(refused)?;
         let after = kernel.find(plan).map_err(DrainError::Unproven)?;
         if let Verdict::Differs(differences) = compare(&draining, &after) {

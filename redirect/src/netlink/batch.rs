@@ -31,7 +31,7 @@ pub(crate) struct NfTables(Conversation<NetfilterMessage, Unread>);
 
 /// A piece that the kernel did not take.
 pub(crate) struct Rejected {
-    pub(crate) piece: Piece,
+    pub(crate) piece: Box<Piece>,
     pub(crate) source: KernelError,
 }
 
@@ -97,7 +97,11 @@ impl NfTables {
             orders.into_iter().map(|order| (order.piece, order.request)).unzip();
         let (begin, end) = (control(ControlMessage::BatchBegin), control(ControlMessage::BatchEnd));
         self.0.transact(begin, requests, end).map_err(|Aborted { at, error }| Rejected {
-            piece: at.and_then(|index| pieces.get(index)).cloned().unwrap_or(Piece::Transaction(table)),
+            piece: at
+                .and_then(|index| pieces.get(index))
+                .cloned()
+                .unwrap_or(Piece::Transaction(table))
+                .into(),
             source: error,
         })
     }

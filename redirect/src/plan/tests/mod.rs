@@ -13,6 +13,7 @@ use crate::{
 
 mod fates;
 pub(crate) mod intents;
+mod stages;
 
 use intents::{all_intents, intents, interface};
 
