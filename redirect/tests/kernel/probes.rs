@@ -248,7 +248,7 @@ fn by_cgroup(family: Family) -> Outcome {
     let _captured = from_node(&scene, to)?;
     accept(&scene.plaintext)?;
     socket2::SockRef::from(&application).shutdown(std::net::Shutdown::Both)?;
-    assert_eq!(greeting.join().unwrap(), [ProbeAddresses::ISTIO.of(family)]);
+    assert_eq!(greeting.join().map_err(|_| "the peer has panicked")?, [ProbeAddresses::ISTIO.of(family)]);
     Ok(())
 }
 
@@ -264,7 +264,7 @@ fn excepted_cgroup(family: Family) -> Outcome {
     assert!(!greeted(&scene.app, to)?, "it is at the proxy, which says nothing");
     accept(&scene.outbound)?;
     socket2::SockRef::from(&far).shutdown(std::net::Shutdown::Both)?;
-    assert_eq!(greeting.join().unwrap(), [scene.app_ip()]);
+    assert_eq!(greeting.join().map_err(|_| "the peer has panicked")?, [scene.app_ip()]);
     Ok(())
 }
 
