@@ -5,9 +5,11 @@ use proptest::prelude::*;
 use crate::compare::{Verdict, compare};
 use crate::family::Family;
 use crate::found::{Found, FoundRouting, FoundRule};
-use crate::intent::{Guard, Intent, Method};
+use crate::intent::{DnsCapture, Guard, Inbound, Intent, Method};
+use crate::interface::InterfaceName;
 use crate::plan::Plan;
 use crate::plan::tests::intents::all_intents;
+use crate::port::Port;
 
 use super::error::{Obstacle, Unsayable};
 use super::place::Table;
@@ -147,6 +149,104 @@ fn a_proxy_whose_answers_nothing_tells_from_others_cannot_be_guarded() {
         assert_eq!(refused.obstacle, Obstacle::NoSender, "{refused}");
         let unguarded = Plan::new(&nobody.clone().with_guard(Guard::Off));
         assert!(restore::script(&unguarded, family, &Saved::default()).is_ok());
+    }
+}
+
+/// What istio-cni 1.28 leaves in a pod for one family, as iptables-save reads it back, by the options of its golden files. Its chains
+/// are called as ours, and end with RETURN where its own end with ACCEPT: nothing of others' comes after them.
+fn istios(family: Family, dns: bool, ingress: bool, interfaces: &[&str]) -> String {
+    let (probe, loopback) = match family {
+        Family::V4 => ("169.254.7.127/32", "127.0.0.1/32"),
+        Family::V6 => ("fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128", "::1/128"),
+    };
+    let not_proxy = "-m mark ! --mark 0x539/0xfff";
+    let mut prerouting: Vec<String> = Vec::new();
+    for name in interfaces {
+        prerouting.push(format!("-i {name} -p tcp {not_proxy} -j REDIRECT --to-ports 15001"));
+    }
+    if !ingress {
+        prerouting.push(format!("-s {probe} -p tcp -m tcp -j RETURN"));
+        prerouting.push(format!(
+            "! -d {loopback} -p tcp -m tcp ! --dport 15008 {not_proxy} -j REDIRECT --to-ports 15006"
+        ));
+    }
+    let mut output = vec![format!("-d {probe} -p tcp -m tcp -j RETURN")];
+    if dns {
+        output.push(format!("! -o lo -p udp {not_proxy} -m udp --dport 53 -j REDIRECT --to-ports 15053"));
+        output.push(format!(
+            "! -d {loopback} -p tcp -m tcp --dport 53 {not_proxy} -j REDIRECT --to-ports 15053"
+        ));
+    }
+    output.push("-p tcp -m mark --mark 0x111/0xfff -j RETURN".into());
+    output.push(format!("! -d {loopback} -o lo -j RETURN"));
+    output.push(format!("! -d {loopback} -p tcp {not_proxy} -j REDIRECT --to-ports 15001"));
+    let mangle = (
+        vec!["-m mark --mark 0x539/0xfff -j CONNMARK --set-xmark 0x111/0xfff".to_owned()],
+        vec![RESTORES.to_owned()],
+    );
+    let raw = (
+        vec![format!("-p udp {not_proxy} -m udp --sport 53 -j CT --zone 1")],
+        vec!["-p udp -m mark --mark 0x539/0xfff -m udp --dport 53 -j CT --zone 1".to_owned()],
+    );
+    let mut tables = vec![("mangle", mangle), ("nat", (prerouting, output))];
+    if dns {
+        tables.insert(0, ("raw", raw));
+    }
+    let mut text = String::new();
+    for (table, (prerouting, output)) in tables {
+        text.push_str(&format!("*{table}\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"));
+        for (chain, rules) in [("PREROUTING", prerouting), ("OUTPUT", output)] {
+            if !rules.is_empty() {
+                text.push_str(&format!(":INPOD_{chain} - [0:0]\n-A {chain} -j INPOD_{chain}\n"));
+            }
+            text.extend(rules.iter().map(|rule| format!("-A INPOD_{chain} {rule}\n")));
+        }
+        text.push_str("COMMIT\n");
+    }
+    text
+}
+
+/// Copies the whole mark of the connection to the packet; ours sets the bits under the mask.
+const RESTORES: &str =
+    "-m connmark --mark 0x111/0xfff -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff";
+
+/// Rule by rule and in order, for all options of istio-cni's golden files: the one difference is on purpose.
+#[test]
+fn the_ambient_preset_is_what_istio_leaves() {
+    let names = ["fake1s0f0", "fake1s0f1"];
+    for family in [Family::V4, Family::V6] {
+        for (dns, ingress, interfaces) in
+            [false, true].into_iter().flat_map(|dns| [false, true].map(|ingress| (dns, ingress))).flat_map(
+                |(dns, ingress)| [&names[..0], &names[..1], &names[..]].map(|names| (dns, ingress, names)),
+            )
+        {
+            let to = if dns { DnsCapture::To(Port::new(15053).unwrap()) } else { DnsCapture::Off };
+            let inbound = if ingress { Inbound::Bypassed } else { Inbound::Captured };
+            let virtual_interfaces =
+                interfaces.iter().map(|name| InterfaceName::new(*name).unwrap()).collect();
+            let intent = Intent::ambient()
+                .with_guard(Guard::Off)
+                .with_dns(to)
+                .and_then(|intent| intent.with_inbound(inbound))
+                .and_then(|intent| intent.with_virtual_interfaces(virtual_interfaces))
+                .unwrap();
+            let saved = Saved::read(&istios(family, dns, ingress, interfaces));
+            let Verdict::Differs(differences) = verdict(&Plan::new(&intent), family, &saved) else {
+                panic!("the mark is restored otherwise");
+            };
+            let text: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            let [missing, extra] = &text[..] else { panic!("{text:#?}") };
+            assert!(
+                missing.starts_with("missing: rule \"ct mark & 0xfff == 0x111 counter meta mark set"),
+                "{missing}"
+            );
+            assert!(
+                extra.starts_with(
+                    "extra: foreign rule [-m connmark --mark 0x111/0xfff -j CONNMARK --restore-mark"
+                ),
+                "{extra}"
+            );
+        }
     }
 }
 

@@ -50,7 +50,7 @@ pub struct Enrolled {
 /// there is captured whole, or goes on past the proxy whole, or is reset. Which of the last two is for the caller to choose.
 ///
 /// From one plan to another, connections that the old one has captured stay captured, and those that it has let past are what is
-/// there already. Can be repeated. [`forget`] tidies up after kept connections.
+/// there already. Can be repeated. [`forget`](crate::forget) tidies up after kept connections.
 ///
 /// # Errors
 /// See [`EnrolError`]. After the first step, no error takes the capture of new connections back.

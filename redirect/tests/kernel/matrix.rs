@@ -9,7 +9,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use inpod_redirect::explain::{Fate, Here, LocalSocket, Origin, Packet, Tracked, explain};
-use inpod_redirect::{Dscp, Family, InterfaceName, Plan, Port, ProbeAddresses, Protocol, TcpFlags};
+use inpod_redirect::iptables::Variant;
+use inpod_redirect::{
+    Dscp, Family, Guard, Intent, InterfaceName, Plan, Port, ProbeAddresses, Protocol, TcpFlags,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{BRIDGE, INTERFACE, Lab, Pod};
@@ -17,6 +20,7 @@ use testkit::lab::{BRIDGE, INTERFACE, Lab, Pod};
 use crate::backend::Backend;
 use crate::cases;
 use crate::scene::{HBONE, MARK, OUTBOUND, PATIENCE, PLAINTEXT, ip, set_transparent, settle, wildcard};
+use crate::takeover::{Shape, put_istio};
 
 /// The ports of applications, everywhere.
 const APPLICATIONS: [u16; 5] = [53, 80, 8050, 9090, 9999];
@@ -27,7 +31,8 @@ const CLASS: u8 = 0x17;
 /// How long an unanswered connection is waited for. Only a case whose packets are dropped waits as long.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// One matrix for each plan of the golden files, each backend and each family.
+/// One matrix for each plan of the golden files, each backend and each family; and what Istio's own rules do, which is what the
+/// plan of ambient mode says without its guard.
 pub(crate) fn tests() -> Vec<Case> {
     let mut tests = Vec::new();
     for (name, intent) in cases::all() {
@@ -43,6 +48,19 @@ pub(crate) fn tests() -> Vec<Case> {
                 });
                 tests.push(backend.needed(case).needs_program("ip"));
             }
+        }
+    }
+    for family in [Family::V4, Family::V6] {
+        for shape in [Shape::Redirect(Variant::Legacy), Shape::Redirect(Variant::Nft), Shape::Nftables] {
+            let name =
+                format!("matrix::{family}_istios_own_{shape:?}").to_lowercase().replace(['(', ')'], "_");
+            let case = test(name, move || {
+                let plan = Plan::new(&Intent::ambient().with_guard(Guard::Off));
+                let matrix = Matrix::new(family, plan)?;
+                put_istio(shape, &matrix.app, family)?;
+                matrix.differences()
+            });
+            tests.push(case.needs_program("iptables").needs_program("nft").needs_program("ip"));
         }
     }
     tests
@@ -190,6 +208,11 @@ impl Matrix {
 
     fn compare(&self, backend: Backend) -> Outcome {
         backend.apply(&self.app, &self.plan)?;
+        self.differences()?;
+        backend.remove(&self.app, &self.plan)
+    }
+
+    fn differences(&self) -> Outcome {
         let attempts = self.attempts();
         let mut differences = Vec::new();
         for attempt in &attempts {
@@ -206,7 +229,6 @@ impl Matrix {
                 differences.push(format!("{attempt:?}: {seen:?}, not {explained:?}"));
             }
         }
-        backend.remove(&self.app, &self.plan)?;
         if differences.is_empty() { Ok(()) } else { Err(differences.join("\n").into()) }
     }
 

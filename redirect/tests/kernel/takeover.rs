@@ -17,7 +17,7 @@ use crate::scene::{
 
 /// In what shape Istio's rules are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+pub(crate) enum Shape {
     /// Istio 1.21 to 1.23.
     Tproxy(Variant),
     /// Istio 1.24 and later.
@@ -81,7 +81,7 @@ fn words(family: Family) -> Words {
 }
 
 /// What Istio's node agent puts into a pod.
-fn put_istio(shape: Shape, pod: &Pod, family: Family) -> Outcome {
+pub(crate) fn put_istio(shape: Shape, pod: &Pod, family: Family) -> Outcome {
     let Words { probe, loopback, header, program, flag } = words(family);
     let everything = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
     run(pod, &format!("ip {flag} route add local {everything} dev lo table 100"))?;
