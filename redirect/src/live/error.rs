@@ -78,7 +78,7 @@ pub enum DrainError {
     /// The kernel could not be asked about the namespace. Nothing was changed.
     #[error("cannot look at the namespace")]
     Look(#[source] KernelError),
-    /// The kernel did not take a piece. Everything is captured as before.
+    /// The kernel did not take a piece. Everything is captured as before, or without the guard.
     #[error("the kernel did not take {piece}")]
     Rejected {
         /// The piece.
