@@ -1,0 +1,92 @@
+//! Every public parser of text and of messages from outside, as a function of bytes that must not panic.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+/// A parser, and inputs from which to start.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes, and some of what it does not.
+    pub seeds: &'static [&'static [u8]],
+    /// Runs it. Panics if it does not keep what it promises.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "network", seeds: &[b"10.0.0.0/8", b"fd00::/16", b"192.0.2.1"], run: text::<redirect::Network> },
+    Target { name: "port_range", seeds: &[b"80", b"8000-8100", b"0"], run: text::<redirect::PortRange> },
+    Target { name: "port", seeds: &[b"15001", b"65536"], run: text::<redirect::Port> },
+    Target { name: "id_range", seeds: &[b"1337", b"0-4294967294"], run: text::<redirect::IdRange> },
+    Target { name: "mark", seeds: &[b"0x539/0xfff", b"1337/4095"], run: text::<redirect::Mark> },
+    Target { name: "dscp", seeds: &[b"0x17", b"23"], run: text::<redirect::Dscp> },
+    Target { name: "interface_name", seeds: &[b"eth0", b"k6t-eth0", b"a/b"], run: interface_name },
+    Target { name: "namespace_name", seeds: &[b"pod", b"../x"], run: text::<netns::Name> },
+    Target { name: "pod_uid", seeds: &[b"a3b9c2d4-0000-4000-8000-0123456789ab"], run: text::<netns::find::PodUid> },
+    Target { name: "container_id", seeds: &[&[b'a'; 64]], run: text::<netns::find::ContainerId> },
+    Target {
+        name: "spiffe_id",
+        seeds: &[b"spiffe://cluster.local/ns/default/sa/web", b"spiffe://a/%41"],
+        run: text::<identity::SpiffeId>,
+    },
+    Target { name: "trust_domain", seeds: &[b"cluster.local", b"A.b"], run: text::<identity::TrustDomain> },
+    Target { name: "connect_target", seeds: &[b"10.0.0.1:80", b"[::1]:443", b"web.test:80"], run: text::<hbone::Target> },
+    Target { name: "zds_request", seeds: &[b"\x0a\x05\x0a\x03uid", b"\x12\x05\x0a\x03uid", b"\x1a\x00"], run: zds_request },
+    Target { name: "zds_response", seeds: &[b"\x0a\x00", b"\x0a\x05\x0a\x03err"], run: zds_response },
+    Target { name: "zds_hello", seeds: &[b"\x08\x01"], run: zds_hello },
+    Target {
+        name: "workloads",
+        seeds: &[
+            b"workloads:\n- {name: a, namespace: b, serviceAccount: c, workloadIps: [\"10.0.0.1\"], protocol: HBONE}\n",
+            b"policies:\n- {name: p, namespace: b, action: DENY, rules: []}\n",
+        ],
+        run: workloads,
+    },
+];
+
+/// Text that is taken is written back as text that is taken as the same value.
+fn text<T>(bytes: &[u8])
+where
+    T: FromStr<Err: Display> + Display + Debug + PartialEq,
+{
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match text.parse::<T>() {
+        Ok(value) => assert!(
+            value.to_string().parse::<T>().is_ok_and(|again| again == value),
+            "{value:?} is written as {value}, which is another"
+        ),
+        Err(error) => drop(error.to_string()),
+    }
+}
+
+fn interface_name(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(name) = redirect::InterfaceName::new(text) {
+        assert_eq!(name.as_str(), text);
+        // It goes into rules as it is.
+        assert!(!text.contains(['"', '\n', ' ', '/']) && text.len() < 16, "{text:?}");
+    }
+}
+
+fn zds_request(bytes: &[u8]) {
+    let _ = proxy_core::zds::Request::decode(bytes);
+}
+
+fn zds_response(bytes: &[u8]) {
+    let _ = proxy_core::zds::Response::decode(bytes);
+}
+
+fn zds_hello(bytes: &[u8]) {
+    let _ = proxy_core::zds::Hello::decode(bytes);
+}
+
+fn workloads(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(trust_domain) = "cluster.local".parse() {
+        let _ = proxy_core::workload::file::parse(text, &trust_domain);
+    }
+}
