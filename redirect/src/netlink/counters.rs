@@ -36,7 +36,7 @@ pub(super) fn read(
     Err(KernelError::Unsettled { attempts: ATTEMPTS })
 }
 
-fn rule(answer: &Unread) -> Result<Option<(String, Option<Counter>)>, DecodeError> {
+pub(super) fn rule(answer: &Unread) -> Result<Option<(String, Option<Counter>)>, DecodeError> {
     if answer.kind != NfTablesMessageType::NewRule {
         return Ok(None);
     }

@@ -125,7 +125,7 @@ fn table(kernel: &mut Kernel, name: &str) -> Result<Option<FoundTable>, KernelEr
 }
 
 /// The chain of an answer, if it is in this table: a dump of chains has those of all tables.
-fn found_chain(answer: &Unread, table: &str) -> Result<Option<FoundChain>, DecodeError> {
+pub(super) fn found_chain(answer: &Unread, table: &str) -> Result<Option<FoundChain>, DecodeError> {
     if answer.kind != NfTablesMessageType::NewChain {
         return Ok(None);
     }
@@ -171,7 +171,7 @@ fn found_hook(attributes: &[HookAttribute]) -> Option<(Hook, i32)> {
 }
 
 /// The rule of an answer and the chain in which it is, if it is in this table.
-fn found_rule(answer: &Unread, table: &str) -> Result<Option<(String, FoundRule)>, DecodeError> {
+pub(super) fn found_rule(answer: &Unread, table: &str) -> Result<Option<(String, FoundRule)>, DecodeError> {
     if answer.kind != NfTablesMessageType::NewRule {
         return Ok(None);
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netlink_packet_core::Emitable as _;
 use netlink_packet_netfilter::nftables::{Expressions, RuleAttribute};
-use proptest::collection::btree_set;
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -15,7 +15,8 @@ use crate::{
 };
 
 use super::step::{Base, Expression, Field, Slot, Step};
-use super::{decode, encode, step};
+use super::unread::Unread;
+use super::{counters, decode, encode, ruleset, sets, step};
 
 fn tests<T: std::fmt::Debug>(value: impl Strategy<Value = T>) -> impl Strategy<Value = Test<T>> {
     (value, any::<bool>()).prop_map(|(value, is)| if is { Test::Is(value) } else { Test::IsNot(value) })
@@ -110,7 +111,7 @@ fn rules() -> impl Strategy<Value = Rule> {
 }
 
 fn all_steps() -> impl Strategy<Value = Step> {
-    let bytes = || proptest::collection::vec(any::<u8>(), 1..17);
+    let bytes = || vec(any::<u8>(), 1..17);
     let payloads = || {
         (any::<bool>(), any::<u32>(), any::<u32>()).prop_map(|(network, offset, length)| Field::Payload {
             base: if network { Base::Network } else { Base::Transport },
@@ -187,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn a_program_means_one_rule_or_none(program in proptest::collection::vec(all_steps(), 0..8)) {
+    fn a_program_means_one_rule_or_none(program in vec(all_steps(), 0..8)) {
         if let Some(rule) = decode::rule(&program, "") {
             let again = decode::rule(&encode::steps(&rule), "").unwrap();
             prop_assert_eq!(rule, again);
@@ -235,4 +236,44 @@ fn what_is_no_step_has_a_name() {
     let bytes = bytes(vec![other.into()]);
     let [found] = &step::raw_expressions(&bytes).unwrap()[..] else { panic!("one expression") };
     assert_eq!((Step::of(found), found.name.as_str()), (None, "masq"));
+}
+
+/// Attributes that look like those of an answer: of any kind, nested, with lengths that are nearly right.
+fn attributes() -> impl Strategy<Value = Vec<u8>> {
+    let leaf = vec(any::<u8>(), 0..24);
+    let nested = leaf.prop_recursive(4, 64, 6, |inner| {
+        vec((0_u16..16, any::<bool>(), inner, -1_i16..3), 0..6).prop_map(|attributes| {
+            let mut bytes = Vec::new();
+            for (kind, is_nested, value, off) in attributes {
+                let length = i16::try_from(value.len() + 4).unwrap().saturating_add(off.min(0)).max(0);
+                bytes.extend(length.to_ne_bytes());
+                bytes.extend((kind | if is_nested { 1 << 15 } else { 0 }).to_ne_bytes());
+                bytes.extend(&value);
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+            }
+            bytes
+        })
+    });
+    prop_oneof![3 => nested, 1 => vec(any::<u8>(), 0..200)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever a kernel that is none says, it is an error or something foreign.
+    #[test]
+    fn no_answer_is_too_strange(attributes in attributes(), kind in 0_u8..30) {
+        let answer = Unread { kind: kind.into(), attributes };
+        let _ = ruleset::found_chain(&answer, "inpod");
+        let _ = ruleset::found_rule(&answer, "inpod");
+        let _ = counters::rule(&answer);
+        let _ = sets::found_set(&answer, "inpod");
+        for kind in SetKind::ALL {
+            let _ = sets::found_elements(&answer, kind);
+        }
+        if let Ok(expressions) = step::raw_expressions(&answer.attributes) {
+            let steps: Option<Vec<Step>> = expressions.iter().map(Step::of).collect();
+            let _ = steps.and_then(|steps| decode::rule(&steps, ""));
+        }
+    }
 }
