@@ -8,10 +8,14 @@ use crate::elements::Elements;
 use crate::error::{ApplyError, KernelError, RemoveError, VerifyError};
 use crate::family::Family;
 use crate::found::{Found, FoundRouting, FoundTable, Ipv6, Loopback};
-use crate::netlink::{NfTables, Rejected, Routing};
+use crate::netlink::{NfTables, Rejected, Routing, is_unknown};
 use crate::piece::Piece;
 use crate::plan::{Plan, is_kept};
+use crate::tcp_timeouts::Remembers;
 use crate::undo::{self, Undo};
+
+/// The name of a table that is never made: the kernel is only asked whether it could be.
+const PROBE: &str = "inpod-probe";
 
 /// What [`apply`] has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Applied {
     /// Whether IPv6 replies find the proxy here. Where they do not, IPv6 connections that a plan captures fail;
     /// they do not escape.
     pub ipv6: Ipv6,
+    /// Whether captured connections are remembered here for as long as the plan says.
+    pub remembers: Remembers,
 }
 
 /// Puts a plan into the network namespace that the calling thread is in, and proves that it is there.
@@ -62,12 +68,12 @@ pub(crate) fn put(plan: &Plan, elements: Option<&Elements>) -> Result<Applied, A
     }
     let before = kernel.find(plan).map_err(ApplyError::Look)?;
     let plan = &match elements {
-        Some(_) => Cow::Borrowed(plan),
+        Some(_) => possible(plan, &before),
         None => as_found(plan, &before),
     };
-    let applied = Applied { ipv6: kernel.loopback.ipv6 };
+    let ipv6 = kernel.loopback.ipv6;
     if compare_with(plan, elements, &before) == Verdict::Same {
-        return Ok(applied);
+        return Ok(Applied { ipv6, remembers: remembers(plan) });
     }
     let there = before.table.as_ref().map(|table| table.elements(plan.sets())).unwrap_or_default();
     let filling = elements.unwrap_or(&there);
@@ -79,8 +85,10 @@ pub(crate) fn put(plan: &Plan, elements: Option<&Elements>) -> Result<Applied, A
         return Err(kernel.take_back(added, ApplyError::Rejected { piece, source }));
     }
     kernel.delete_stale_routing(plan, &before.routing);
-    match compare_with(plan, elements, &kernel.find(plan).map_err(ApplyError::Unproven)?) {
-        Verdict::Same => Ok(applied),
+    let after = kernel.find(plan).map_err(ApplyError::Unproven)?;
+    let plan = &possible(plan, &after);
+    match compare_with(plan, elements, &after) {
+        Verdict::Same => Ok(Applied { ipv6, remembers: remembers(plan) }),
         Verdict::Differs(differences) => Err(ApplyError::NotAsPlanned(differences)),
     }
 }
@@ -101,7 +109,7 @@ pub fn verify(plan: &Plan) -> Result<Verdict, VerifyError> {
 /// When the kernel cannot be asked.
 pub fn verify_with(plan: &Plan, elements: &Elements) -> Result<Verdict, VerifyError> {
     let found = Kernel::open().and_then(|mut kernel| kernel.find(plan)).map_err(VerifyError::Look)?;
-    Ok(compare_with(plan, Some(elements), &found))
+    Ok(compare_with(&possible(plan, &found), Some(elements), &found))
 }
 
 /// What is in the sets of a plan, in the network namespace that the calling thread is in: nothing when the plan is not there.
@@ -129,11 +137,25 @@ pub fn set_elements(plan: &Plan, elements: &Elements) -> Result<(), ApplyError> 
         .map_err(|Rejected { piece, source }| ApplyError::Rejected { piece, source })
 }
 
-/// The plan, with room for kept connections where there is such room: which are kept is no part of a plan.
+/// The plan, as far as this kernel can have it.
+pub(crate) fn possible<'plan>(plan: &'plan Plan, found: &Found) -> Cow<'plan, Plan> {
+    match found.remembers {
+        Remembers::AsPlanned => Cow::Borrowed(plan),
+        Remembers::BySysctl => Cow::Owned(plan.without_timeouts()),
+    }
+}
+
+/// The same, with room for kept connections where there is such room: which are kept is no part of a plan.
 fn as_found<'plan>(plan: &'plan Plan, found: &Found) -> Cow<'plan, Plan> {
     let sets = found.table.iter().flat_map(|table| &table.sets);
     let keeps = sets.map(|set| set.name.as_str()).any(is_kept) && plan.kept().next().is_none();
-    if keeps { Cow::Owned(plan.keeping()) } else { Cow::Borrowed(plan) }
+    let plan = possible(plan, found);
+    if keeps { Cow::Owned(plan.keeping()) } else { plan }
+}
+
+/// What is true where this plan is in place.
+fn remembers(plan: &Plan) -> Remembers {
+    if plan.tcp_timeouts().is_some() { Remembers::AsPlanned } else { Remembers::BySysctl }
 }
 
 /// Compares a plan, and the elements of its sets where they matter, with all that was found.
@@ -192,7 +214,24 @@ impl Kernel {
     }
 
     pub(crate) fn find(&mut self, plan: &Plan) -> Result<Found, KernelError> {
-        Ok(Found { table: self.tables.table(plan.table())?, routing: self.find_routing(plan)? })
+        let table = self.tables.table(plan.table())?;
+        let remembers = self.find_whether_it_remembers(plan, table.as_ref())?;
+        Ok(Found { table, remembers, routing: self.find_routing(plan)? })
+    }
+
+    /// Whether the kernel could have the timeouts of the plan. It is asked only if it has not.
+    fn find_whether_it_remembers(
+        &mut self,
+        plan: &Plan,
+        table: Option<&FoundTable>,
+    ) -> Result<Remembers, KernelError> {
+        match (plan.tcp_timeouts(), table) {
+            (Some(timeouts), Some(table)) if !table.has_timeouts(timeouts) => {
+                let takes = self.tables.takes(PROBE, timeouts)?;
+                Ok(if takes { Remembers::AsPlanned } else { Remembers::BySysctl })
+            }
+            _ => Ok(Remembers::AsPlanned),
+        }
     }
 
     /// What there is of routing in the plan's table, for both families: a plan for IPv4 may follow one for both.
@@ -262,8 +301,33 @@ impl Kernel {
 
     /// Puts the table there. Where there is none it is only made: replacing would have the kernel wait, on closing
     /// the socket, until no packet can see any more what was replaced (some ms).
-    fn put_table(&mut self, plan: &Plan, elements: &Elements, before: &Found) -> Result<(), Rejected> {
-        match before.table {
+    ///
+    /// Timeouts that are there stay there, since they cannot be given to connections anew. A kernel that has none gets the rest.
+    pub(crate) fn put_table(
+        &mut self,
+        plan: &Plan,
+        elements: &Elements,
+        before: &Found,
+    ) -> Result<(), Rejected> {
+        match self.put_whole_table(plan, elements, before) {
+            Err(Rejected { piece, source })
+                if matches!(*piece, Piece::Timeouts(_)) && is_unknown(&source) =>
+            {
+                self.put_whole_table(&plan.without_timeouts(), elements, before)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn put_whole_table(&mut self, plan: &Plan, elements: &Elements, before: &Found) -> Result<(), Rejected> {
+        let has_timeouts =
+            |table: &FoundTable| plan.tcp_timeouts().is_some_and(|timeouts| table.has_timeouts(timeouts));
+        match &before.table {
+            Some(table) if has_timeouts(table) && !table.dormant => self
+                .tables
+                .refill(plan, elements, table)
+                // What was found is there no more, or holds on to something else.
+                .or_else(|_| self.tables.replace(plan, elements)),
             Some(_) => self.tables.replace(plan, elements),
             None => match self.tables.create(plan, elements) {
                 Err(rejected) if rejected.source.refusal() == Some(libc::EEXIST) => {

@@ -240,7 +240,7 @@ impl<'plan> Walk<'plan, '_> {
                     let marked = &mut self.packet.connection.mark;
                     *marked = *marked & !mark.mask() | mark.value();
                 }
-                Action::SetZone(_) => {}
+                Action::SetZone(_) | Action::SetTimeouts => {}
             }
         }
         None

@@ -6,11 +6,14 @@ use crate::family::Family;
 use crate::routing::{PolicyRule, Route};
 use crate::rule::Rule;
 use crate::set::{Set, SetKind};
+use crate::tcp_timeouts::{self, Remembers, TcpTimeouts};
 
 /// What is in a namespace where a plan would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) table: Option<FoundTable>,
+    /// Whether the kernel could have the timeouts of the plan, if they are not there.
+    pub(crate) remembers: Remembers,
     pub(crate) routing: FoundRouting,
 }
 
@@ -29,8 +32,19 @@ pub(crate) struct FoundRouting {
 pub(crate) struct FoundTable {
     /// Whether the table is switched off (`NFT_TABLE_F_DORMANT`).
     pub(crate) dormant: bool,
+    pub(crate) objects: Vec<FoundObject>,
     pub(crate) sets: Vec<FoundSet>,
     pub(crate) chains: Vec<FoundChain>,
+}
+
+/// A named object of our table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundObject {
+    pub(crate) name: String,
+    /// `NFT_OBJECT_*`.
+    pub(crate) kind: u32,
+    /// What it says, when it says something that a plan could.
+    pub(crate) timeouts: Option<TcpTimeouts>,
 }
 
 /// A set of our table.
@@ -51,7 +65,19 @@ pub(crate) enum FoundElement {
     Foreign { key: Vec<u8> },
 }
 
+impl FoundObject {
+    /// Whether it is these timeouts.
+    pub(crate) fn is(&self, timeouts: TcpTimeouts) -> bool {
+        self.name == tcp_timeouts::NAME && self.timeouts == Some(timeouts)
+    }
+}
+
 impl FoundTable {
+    /// Whether these timeouts are there.
+    pub(crate) fn has_timeouts(&self, timeouts: TcpTimeouts) -> bool {
+        self.objects.iter().any(|object| object.is(timeouts))
+    }
+
     /// What is in these sets, as far as they are there.
     pub(crate) fn elements(&self, sets: &[Set]) -> Elements {
         let mut elements = Elements::new();

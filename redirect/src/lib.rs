@@ -64,6 +64,7 @@ mod routing;
 mod rule;
 mod set;
 mod tcp_flags;
+mod tcp_timeouts;
 mod undo;
 
 pub use apply::{
@@ -104,3 +105,4 @@ pub use routing::{PolicyRule, ReplyRouting, ReplyRoutingError, Route};
 pub use rule::{Action, Match, Protocol, Rule, Test};
 pub use set::{Set, SetKind};
 pub use tcp_flags::TcpFlags;
+pub use tcp_timeouts::{Remembers, TcpTimeouts};

@@ -6,6 +6,7 @@ use crate::elements::Element;
 use crate::routing::{PolicyRule, Route};
 use crate::rule::Rule;
 use crate::set::Set;
+use crate::tcp_timeouts::TcpTimeouts;
 
 /// One thing that a plan puts into the kernel, or that was found there, to be named in a difference or an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub enum Piece {
     Transaction(&'static str),
     /// The table of this name.
     Table(&'static str),
+    /// How long conntrack remembers captured connections.
+    Timeouts(TcpTimeouts),
+    /// A named object of the table that no plan has.
+    ForeignObject(String),
     /// A set of the table.
     Set(Set),
     /// A set of the table that no plan has.
@@ -76,6 +81,8 @@ impl fmt::Display for Piece {
         match self {
             Self::Transaction(table) => write!(f, "the transaction that changes table {table}"),
             Self::Table(table) => write!(f, "table {table}"),
+            Self::Timeouts(_) => f.write_str("the timeouts of captured connections"),
+            Self::ForeignObject(name) => write!(f, "foreign object {name}"),
             Self::Set(set) => write!(f, "set {} of {}", set.name(), set.kind()),
             Self::ForeignSet(name) => write!(f, "foreign set {name}"),
             Self::Element { set, element } => write!(f, "{element} in set {}", set.name()),

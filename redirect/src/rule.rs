@@ -16,6 +16,7 @@ use crate::port::Port;
 use crate::port_range::PortRange;
 use crate::set::Set;
 use crate::tcp_flags::TcpFlags;
+use crate::tcp_timeouts;
 
 /// The longest [`why`](Rule::why), in bytes: what `nft` takes as a comment (`NFTNL_UDATA_COMMENT_MAXLEN`).
 pub(crate) const MAX_WHY: usize = 128;
@@ -123,6 +124,9 @@ pub enum Action {
     SetConnectionMark(Mark),
     /// Its connection is tracked apart from all others, in this conntrack zone.
     SetZone(u16),
+    /// Its connection, if it is the first packet of one, is remembered for as long as the plan's
+    /// [`TcpTimeouts`](crate::TcpTimeouts) say.
+    SetTimeouts,
 }
 
 impl Rule {
@@ -354,6 +358,7 @@ impl fmt::Display for Action {
             Self::SetPacketMark(mark) => write_set(f, "meta mark", *mark),
             Self::SetConnectionMark(mark) => write_set(f, "ct mark", *mark),
             Self::SetZone(zone) => write!(f, "ct zone set {zone}"),
+            Self::SetTimeouts => write!(f, "ct timeout set \"{}\"", tcp_timeouts::NAME),
         }
     }
 }

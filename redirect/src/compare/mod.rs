@@ -5,8 +5,8 @@ use std::fmt;
 use crate::chain::{Attachment, Chain};
 use crate::elements::Elements;
 use crate::found::{
-    Found, FoundChain, FoundElement, FoundPolicyRule, FoundRoute, FoundRouting, FoundRule, FoundSet,
-    FoundTable,
+    Found, FoundChain, FoundElement, FoundObject, FoundPolicyRule, FoundRoute, FoundRouting, FoundRule,
+    FoundSet, FoundTable,
 };
 use crate::piece::Piece;
 use crate::plan::Plan;
@@ -89,6 +89,7 @@ fn compare_table(plan: &Plan, found: Option<&FoundTable>) -> Vec<Difference> {
         }
         None => differences.push(Difference::Missing(Piece::Table(plan.table()))),
     }
+    compare_objects(plan, found.map(|table| table.objects.as_slice()).unwrap_or_default(), &mut differences);
     compare_sets(plan, found.map(|table| table.sets.as_slice()).unwrap_or_default(), &mut differences);
     let found = found.map(|table| table.chains.as_slice()).unwrap_or_default();
     for planned in plan.chains() {
@@ -98,6 +99,15 @@ fn compare_table(plan: &Plan, found: Option<&FoundTable>) -> Vec<Difference> {
     let extra = found.iter().filter(|chain| !is_planned(chain));
     differences.extend(extra.map(|chain| Difference::Extra(Piece::Chain(chain.name.clone()))));
     differences
+}
+
+fn compare_objects(plan: &Plan, found: &[FoundObject], differences: &mut Vec<Difference>) {
+    let planned = plan.tcp_timeouts();
+    let is_planned = |object: &FoundObject| planned.is_some_and(|timeouts| object.is(timeouts));
+    let missing = planned.filter(|_| !found.iter().any(is_planned));
+    differences.extend(missing.map(Piece::Timeouts).map(Difference::Missing));
+    let extra = found.iter().filter(|object| !is_planned(object));
+    differences.extend(extra.map(|object| Difference::Extra(Piece::ForeignObject(object.name.clone()))));
 }
 
 fn compare_sets(plan: &Plan, found: &[FoundSet], differences: &mut Vec<Difference>) {

@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 
 use crate::found::{
-    Found, FoundChain, FoundPolicyRule, FoundRoute, FoundRouting, FoundRule, FoundTable, Ipv6,
+    Found, FoundChain, FoundObject, FoundPolicyRule, FoundRoute, FoundRouting, FoundRule, FoundTable, Ipv6,
 };
 use crate::piece::Piece;
 use crate::plan::tests::intents::all_intents;
-use crate::{Family, Plan, Verdict};
+use crate::{Family, Plan, Remembers, TcpTimeouts, Verdict};
 
 use super::{Difference, compare};
 
@@ -19,8 +19,15 @@ fn found(plan: &Plan) -> Found {
         attachment: Some(chain.attachment),
         rules: chain.rules.iter().cloned().map(FoundRule::Ours).collect(),
     });
+    let planned = plan.tcp_timeouts().map(|timeouts| FoundObject {
+        name: crate::tcp_timeouts::NAME.into(),
+        kind: 7,
+        timeouts: Some(timeouts),
+    });
+    let objects = planned.into_iter().collect();
     Found {
-        table: Some(FoundTable { dormant: false, sets: Vec::new(), chains: chains.collect() }),
+        remembers: Remembers::AsPlanned,
+        table: Some(FoundTable { dormant: false, objects, sets: Vec::new(), chains: chains.collect() }),
         routing: FoundRouting {
             policy_rules: plan.policy_rules().iter().copied().map(FoundPolicyRule::Ours).collect(),
             routes: plan.routes().iter().copied().map(FoundRoute::Ours).collect(),
@@ -124,7 +131,7 @@ fn a_table_that_is_not_there_lacks_everything() {
     let plan = Plan::new(&crate::Intent::ambient());
     let differences = differences(&plan, &Found::default());
     let rules: usize = plan.chains().iter().map(|chain| chain.rules.len()).sum();
-    assert_eq!(differences.len(), 1 + plan.chains().len() + rules + 4);
+    assert_eq!(differences.len(), 2 + plan.chains().len() + rules + 4);
     assert!(differences.iter().all(|difference| matches!(difference, Difference::Missing(_))));
 }
 
@@ -143,6 +150,34 @@ fn without_ipv6_its_routing_is_not_missed() {
         assert_eq!(differences(&plan, &found).len(), policy_rules, "{ipv6:?}");
     }
     assert!(plan.routes().iter().any(|route| route.family == Family::V6));
+}
+
+#[test]
+fn timeouts_that_are_not_there_are_missed_and_others_are_extra() {
+    let plan = Plan::new(&crate::Intent::ambient());
+    let mut found = found(&plan);
+    let objects = &mut found.table.as_mut().unwrap().objects;
+    objects[0].timeouts = Some(TcpTimeouts::of_numbers([1; 11]));
+    let name = objects[0].name.clone();
+    let missing = Difference::Missing(Piece::Timeouts(TcpTimeouts::CAPTURED));
+    let extra = Difference::Extra(Piece::ForeignObject(name));
+    assert_eq!(differences(&plan, &found), [missing, extra]);
+}
+
+#[test]
+fn without_timeouts_a_plan_has_all_its_other_rules() {
+    let plan = Plan::new(&crate::Intent::ambient());
+    let without = plan.without_timeouts();
+    let mut found = found(&plan);
+    found.table.as_mut().unwrap().objects.clear();
+    for chain in &mut found.table.as_mut().unwrap().chains {
+        chain.rules.retain(
+            |rule| !matches!(rule, FoundRule::Ours(rule) if rule.action() == crate::Action::SetTimeouts),
+        );
+    }
+    assert_eq!(compare(&without, &found), Verdict::Same);
+    // The timeouts, and the rules that set them.
+    assert_eq!(differences(&plan, &found).len(), 3);
 }
 
 #[test]

@@ -203,6 +203,7 @@ fn target(action: Action, table: Table, protocol: Option<Protocol>) -> Result<St
         }
         Action::SetPacketMark(mark) => format!("-j MARK --set-xmark {mark}"),
         Action::SetConnectionMark(mark) => format!("-j CONNMARK --set-xmark {mark}"),
+        Action::SetTimeouts => return Err(Obstacle::NoTimeouts),
         Action::SetZone(zone) => {
             only_in(Table::Raw)?;
             format!("-j CT --zone {zone}")

@@ -27,6 +27,9 @@ pub enum Obstacle {
     /// It asks for a control group, which iptables knows by its path and tells by nothing else.
     #[error("control groups are known by nf_tables only")]
     NoCgroups,
+    /// It sets how long a connection is remembered.
+    #[error("iptables itself has no timeouts of connections")]
+    NoTimeouts,
     /// It asks whether something is in a set.
     #[error("iptables itself has no sets")]
     NoSets,

@@ -40,9 +40,10 @@ impl Script {
 /// The plan for packets of one family only, as iptables sees it: its rules say nothing of families.
 ///
 /// Where packets are sent iptables cannot ask whether their socket is transparent. The one rule that does is left out: the
-/// answers that it lets pass are the proxy's, which has marked its listeners, and so them.
+/// answers that it lets pass are the proxy's, which has marked its listeners, and so them. Timeouts for some connections only
+/// are an object of another program; they are left out, too, and the sysctls hold.
 pub(crate) fn of_family(plan: &Plan, family: Family) -> Plan {
-    plan.of_family(family).with_rules(|chain, rule| {
+    plan.without_timeouts().of_family(family).with_rules(|chain, rule| {
         let matches = rule.matches().iter().filter(|condition| !matches!(condition, Match::Family(_)));
         let rule = Rule::exactly(matches.cloned().collect(), rule.action(), rule.why().to_owned());
         (!asks_for_sender(chain, &rule)).then_some(rule)

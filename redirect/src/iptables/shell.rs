@@ -3,8 +3,9 @@
 use crate::apply::{Applied, Kernel};
 use crate::compare::{Difference, Verdict, compare};
 use crate::family::Family;
-use crate::found::{Found, FoundRouting, Ipv6};
+use crate::found::{Found, Ipv6};
 use crate::plan::Plan;
+use crate::tcp_timeouts::Remembers;
 
 use super::error::IptablesError;
 use super::place::Table;
@@ -39,7 +40,7 @@ pub fn apply(plan: &Plan, programs: &Programs) -> Result<Applied, IptablesError>
     }
     kernel.delete_foreign_routing(plan).map_err(IptablesError::Look)?;
     match check(plan, programs, &mut kernel)? {
-        Verdict::Same => Ok(Applied { ipv6 }),
+        Verdict::Same => Ok(Applied { ipv6, remembers: Remembers::BySysctl }),
         Verdict::Differs(differences) => Err(IptablesError::NotAsPlanned(differences)),
     }
 }
@@ -105,7 +106,7 @@ fn differences(plan: &Plan, family: Family, saved: &Saved) -> Vec<Difference> {
     if planned.chains().is_empty() && table.is_none() {
         return Vec::new();
     }
-    match compare(&planned, &Found { table, routing: FoundRouting::default() }) {
+    match compare(&planned, &Found { table, ..Found::default() }) {
         Verdict::Same => Vec::new(),
         Verdict::Differs(differences) => differences,
     }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::compare::{Verdict, compare};
 use crate::family::Family;
-use crate::found::{Found, FoundRouting, FoundRule};
+use crate::found::{Found, FoundRule};
 use crate::intent::{DnsCapture, Guard, Inbound, Intent, Method};
 use crate::interface::InterfaceName;
 use crate::plan::Plan;
@@ -60,7 +60,7 @@ fn done(text: &str, before: &str) -> String {
 
 fn verdict(plan: &Plan, family: Family, saved: &Saved) -> Verdict {
     let planned = restore::of_family(plan, family).without_routing();
-    compare(&planned, &Found { table: saved.found(&planned, family), routing: FoundRouting::default() })
+    compare(&planned, &Found { table: saved.found(&planned, family), ..Found::default() })
 }
 
 const OTHERS: &str =

@@ -1,6 +1,6 @@
 //! Drain: capture of new connections ends, and captured ones go on.
 
-use crate::apply::Kernel;
+use crate::apply::{Kernel, possible};
 use crate::compare::{Difference, Verdict, compare};
 use crate::elements::Elements;
 use crate::netlink::{Rejected, SockDiag};
@@ -23,8 +23,8 @@ pub struct Drained {
 /// business, and lets captured ones go on: the first phase of taking a plan away. [`remove`](crate::remove) is the second, for when
 /// [`captured`] finds none any more or patience ends: those that are left then break.
 ///
-/// First the guard goes, then the capture of new connections, each in one transaction. Can be repeated, and [`apply`](crate::apply) or [`enrol`](crate::enrol) take it back. Where nothing
-/// is captured, nothing is done.
+/// First the guard goes, then the capture of new connections, each in one transaction. Can be repeated, and
+/// [`apply`](crate::apply) or [`enrol`](crate::enrol) take it back. Where nothing is captured, nothing is done.
 ///
 /// # Errors
 /// See [`DrainError`]. When the kernel refuses, everything is captured as before, or without the guard.
@@ -33,12 +33,14 @@ pub fn drain(plan: &Plan) -> Result<Drained, DrainError> {
     let draining = plan.draining().ok_or(DrainError::PacketByPacket)?;
     let mut kernel = Kernel::open().map_err(DrainError::Look)?;
     let before = kernel.find(plan).map_err(DrainError::Look)?;
+    let draining = possible(&draining, &before);
     if before.table.is_some() && compare(&draining, &before) != Verdict::Same {
         let refused = |Rejected { piece, source }| DrainError::Rejected { piece, source };
         // The guard goes first: a packet that opens a connection is refused when it meets the one without capture and the
         // other still with it, as has been seen under load.
         for stage in [&unguarded, &draining] {
-            kernel.tables.replace(stage, &Elements::new()).map_err(refused)?;
+            let there = kernel.find(plan).map_err(DrainError::Look)?;
+            kernel.put_table(&possible(stage, &there), &Elements::new(), &there).map_err(refused)?;
         }
         let after = kernel.find(plan).map_err(DrainError::Unproven)?;
         if let Verdict::Differs(differences) = compare(&draining, &after) {

@@ -3,7 +3,7 @@
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook as HookAttribute, InetHookNumber, NfTablesMessage, RuleAttribute,
-    RuleMessage, TableAttribute, TableMessage,
+    RuleMessage, SetAttribute, SetMessage, TableAttribute, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -15,16 +15,17 @@ use crate::chain::{Attachment, Chain, ChainKind, Hook, Policy};
 use crate::counters::Counter;
 use crate::elements::{Element, Elements};
 use crate::error::KernelError;
-use crate::found::FoundTable;
+use crate::found::{FoundObject, FoundTable};
 use crate::piece::Piece;
 use crate::plan::Plan;
 use crate::rule::Rule;
 use crate::set::Set;
+use crate::tcp_timeouts::TcpTimeouts;
 
 use super::socket::{Aborted, Conversation, Request};
 use super::step::Expression;
 use super::unread::Unread;
-use super::{comment, counters, encode, ruleset, sets};
+use super::{comment, counters, encode, objects, ruleset, sets};
 
 /// A conversation with nf_tables.
 pub(crate) struct NfTables(Conversation<NetfilterMessage, Unread>);
@@ -63,6 +64,34 @@ impl NfTables {
         self.transact(table, tables.into_iter().chain(contents(plan, elements)).collect())
     }
 
+    /// Puts the plan's contents in place of what this table has, in one step for every packet, and leaves the table itself and
+    /// the timeouts in it: those that go are taken from all connections that have them. Refused with `ENOENT` when
+    /// something of what was found is gone.
+    pub(crate) fn refill(
+        &mut self,
+        plan: &Plan,
+        elements: &Elements,
+        found: &FoundTable,
+    ) -> Result<(), Rejected> {
+        let table = plan.table();
+        let stays = |piece: &Piece| matches!(piece, Piece::Timeouts(_));
+        let orders = emptying(plan, found).into_iter().chain(contents(plan, elements));
+        let orders: Vec<Order> = orders.filter(|order| !stays(&order.piece)).collect();
+        self.transact(table, orders)
+    }
+
+    /// Whether the kernel would take these timeouts.
+    pub(crate) fn takes(&mut self, table: &'static str, timeouts: TcpTimeouts) -> Result<bool, KernelError> {
+        let declared = objects::declaration(table, timeouts);
+        let orders = [new_table(table), order(Piece::Timeouts(timeouts), declared, NLM_F_CREATE)];
+        let requests = orders.into_iter().map(|order| order.request).collect();
+        match self.0.transact(control(ControlMessage::BatchBegin), requests, None) {
+            Ok(()) => Ok(true),
+            Err(Aborted { error, .. }) if is_unknown(&error) => Ok(false),
+            Err(Aborted { error, .. }) => Err(error),
+        }
+    }
+
     /// Takes elements out of sets of the table and puts others in, in one step for every packet. Refused with `ENOENT`
     /// when the table is not there, or what should go is not.
     pub(crate) fn change(
@@ -96,7 +125,7 @@ impl NfTables {
         let (pieces, requests): (Vec<_>, Vec<_>) =
             orders.into_iter().map(|order| (order.piece, order.request)).unzip();
         let (begin, end) = (control(ControlMessage::BatchBegin), control(ControlMessage::BatchEnd));
-        self.0.transact(begin, requests, end).map_err(|Aborted { at, error }| Rejected {
+        self.0.transact(begin, requests, Some(end)).map_err(|Aborted { at, error }| Rejected {
             piece: at
                 .and_then(|index| pieces.get(index))
                 .cloned()
@@ -134,7 +163,7 @@ fn delete_table(name: &'static str) -> Order {
     order(Piece::Table(name), NfTablesMessage::DeleteTable(table_named(name)), 0)
 }
 
-/// Sets come first, for rules to find them.
+/// Objects and sets come first, for rules to find them.
 fn contents(plan: &Plan, elements: &Elements) -> impl Iterator<Item = Order> {
     let table = plan.table();
     let declared = (1..).zip(plan.sets()).map(move |(number, set)| {
@@ -147,7 +176,39 @@ fn contents(plan: &Plan, elements: &Elements) -> impl Iterator<Item = Order> {
         let rules = chain.rules.iter().map(move |rule| new_rule(table, chain, rule));
         [new_chain(table, chain)].into_iter().chain(rules)
     });
-    declared.chain(filled).chain(chains)
+    let timeouts = plan.tcp_timeouts().map(move |timeouts| {
+        order(Piece::Timeouts(timeouts), objects::declaration(table, timeouts), NLM_F_CREATE)
+    });
+    timeouts.into_iter().chain(declared).chain(filled).chain(chains)
+}
+
+/// What empties a table of everything that was found in it but the plan's timeouts. Rules go first, since they hold the rest.
+fn emptying(plan: &Plan, found: &FoundTable) -> Vec<Order> {
+    let table = plan.table();
+    let rules = RuleMessage { attributes: vec![RuleAttribute::Table(table.into())] };
+    let mut orders = vec![order(Piece::Table(table), NfTablesMessage::DeleteRule(rules), 0)];
+    orders.extend(found.chains.iter().map(|chain| {
+        let attributes = vec![ChainAttribute::Table(table.into()), ChainAttribute::Name(chain.name.clone())];
+        let message = NfTablesMessage::DeleteChain(ChainMessage { attributes });
+        order(Piece::Chain(chain.name.clone()), message, 0)
+    }));
+    orders.extend(found.sets.iter().map(|set| {
+        let attributes = vec![SetAttribute::Table(table.into()), SetAttribute::Name(set.name.clone())];
+        let message = NfTablesMessage::DeleteSet(SetMessage { attributes });
+        order(Piece::ForeignSet(set.name.clone()), message, 0)
+    }));
+    let is_planned = |object: &&FoundObject| plan.tcp_timeouts().is_some_and(|planned| object.is(planned));
+    orders.extend(
+        found.objects.iter().filter(|object| !is_planned(object)).map(|object| {
+            order(Piece::ForeignObject(object.name.clone()), objects::deletion(table, object), 0)
+        }),
+    );
+    orders
+}
+
+/// Whether an object was refused because the kernel knows no such kind.
+pub(crate) fn is_unknown(error: &KernelError) -> bool {
+    error.refusal().is_some_and(|number| [libc::ENOENT, libc::EOPNOTSUPP].contains(&number))
 }
 
 /// Elements, so many to a message as one holds. The first stands for all of a message that is refused.

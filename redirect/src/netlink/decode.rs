@@ -254,6 +254,7 @@ fn action(steps: &[Step]) -> Option<Action> {
         [Step::Accept] => Some(Action::Accept),
         [Step::Drop] => Some(Action::Drop),
         [Step::Reset] => Some(Action::Reset),
+        [Step::SetTimeouts] => Some(Action::SetTimeouts),
         [Step::Immediate(bytes), Step::Redirect] => port(bytes).map(Action::Redirect),
         [Step::Immediate(bytes), Step::SourceNat(family)] => {
             address(bytes).filter(|address| Family::of(*address) == *family).map(Action::SourceNat)

@@ -159,6 +159,7 @@ fn action_steps(action: Action, family: Option<Family>) -> Vec<Step> {
         }
         Action::SetPacketMark(mark) => set(Field::PacketMark, Slot::PacketMark, mark),
         Action::SetConnectionMark(mark) => set(Field::ConnectionMark, Slot::ConnectionMark, mark),
+        Action::SetTimeouts => vec![Step::SetTimeouts],
         Action::SetZone(zone) => vec![Step::Immediate(zone.to_ne_bytes().into()), Step::Store(Slot::Zone)],
     }
 }

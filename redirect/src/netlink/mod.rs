@@ -16,6 +16,7 @@ mod decode;
 mod encode;
 mod extended_ack;
 mod key;
+mod objects;
 mod routing;
 mod ruleset;
 mod sets;
@@ -24,7 +25,7 @@ mod socket;
 mod step;
 mod unread;
 
-pub(crate) use batch::{NfTables, Rejected};
+pub(crate) use batch::{NfTables, Rejected, is_unknown};
 pub(crate) use conntrack::{Conntrack, Tracked};
 pub(crate) use routing::Routing;
 pub(crate) use sock_diag::SockDiag;

@@ -9,13 +9,13 @@ use netlink_packet_netfilter::nftables::{
 
 use crate::chain::{Attachment, ChainKind, Hook, Policy};
 use crate::error::KernelError;
-use crate::found::{FoundChain, FoundRule, FoundSet, FoundTable};
+use crate::found::{FoundChain, FoundObject, FoundRule, FoundSet, FoundTable};
 
 use super::batch::{hook_number, inet, kind_name, policy_number, table_named};
 use super::socket::{Conversation, Dump};
 use super::step::{Step, raw_expressions};
 use super::unread::{self, Unread, attributes, inside};
-use super::{comment, decode, sets};
+use super::{comment, decode, objects, sets};
 
 /// The conversation in which a ruleset is read.
 type Kernel = Conversation<NetfilterMessage, Unread>;
@@ -40,6 +40,7 @@ pub(super) fn read(kernel: &mut Kernel, name: &str) -> Result<Option<FoundTable>
 /// The table if it is there; nothing when an answer was interrupted.
 fn read_once(kernel: &mut Kernel, name: &str) -> Result<Option<Option<FoundTable>>, KernelError> {
     let Some(table) = table(kernel, name)? else { return Ok(Some(None)) };
+    let Some(objects) = objects(kernel, name)? else { return Ok(None) };
     let Some(sets) = sets(kernel, name)? else { return Ok(None) };
     let Dump::Settled(chains) =
         kernel.dump(inet(NfTablesMessage::GetChain(ChainMessage { attributes: Vec::new() })))?
@@ -58,7 +59,7 @@ fn read_once(kernel: &mut Kernel, name: &str) -> Result<Option<Option<FoundTable
             chain.rules.push(rule);
         }
     }
-    Ok(Some(Some(FoundTable { sets, chains: found, ..table })))
+    Ok(Some(Some(FoundTable { objects, sets, chains: found, ..table })))
 }
 
 /// The rules of the table; nothing when an answer was interrupted.
@@ -77,6 +78,13 @@ fn rules(kernel: &mut Kernel, attributes: Vec<RuleAttribute>) -> Result<Option<V
         Dump::Settled(rules) => Ok(Some(rules)),
         Dump::Interrupted => Ok(None),
     }
+}
+
+/// The named objects of the table; nothing when an answer was interrupted.
+fn objects(kernel: &mut Kernel, table: &str) -> Result<Option<Vec<FoundObject>>, KernelError> {
+    let Dump::Settled(answers) = kernel.dump(inet(objects::all(table)))? else { return Ok(None) };
+    let found = answers.iter().map(|answer| objects::found(answer, table)).collect::<Result<Vec<_>, _>>();
+    Ok(Some(found.map_err(undecodable)?.into_iter().flatten().collect()))
 }
 
 /// The sets of the table, with what is in them; nothing when an answer was interrupted.

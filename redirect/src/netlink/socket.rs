@@ -141,7 +141,14 @@ where
     ///
     /// Only the last message asks for an acknowledgement: the kernel reports every error anyhow, and as many
     /// acknowledgements as messages could be more than the socket's buffer holds.
-    pub(super) fn transact(&mut self, begin: Q, messages: Vec<Request<Q>>, end: Q) -> Result<(), Aborted> {
+    ///
+    /// One that does not end changes nothing: the kernel tells what it would refuse, and forgets the rest.
+    pub(super) fn transact(
+        &mut self,
+        begin: Q,
+        messages: Vec<Request<Q>>,
+        end: Option<Q>,
+    ) -> Result<(), Aborted> {
         let whole = |error| Aborted { at: None, error };
         let count = messages.len();
         let mut bytes = Vec::new();
@@ -151,7 +158,9 @@ where
             let ack = if index + 1 == count { NLM_F_ACK } else { 0 };
             last = self.write(&mut bytes, request.message, request.flags | NLM_F_REQUEST | ack);
         }
-        self.write(&mut bytes, end, NLM_F_REQUEST);
+        if let Some(end) = end {
+            self.write(&mut bytes, end, NLM_F_REQUEST);
+        }
         if bytes.len() > SHORT {
             self.make_room(bytes.len());
         }

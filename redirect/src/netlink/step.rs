@@ -11,9 +11,10 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use crate::family::Family;
+use crate::tcp_timeouts;
 
-use super::key;
 use super::unread::{attributes, inside, read};
+use super::{key, objects};
 
 /// One expression of a rule, as the wire has it.
 pub(super) type Expression = ListAttribute<ExpressionAttribute>;
@@ -73,6 +74,8 @@ pub(super) enum Step {
     Drop,
     /// The packet is dropped, and its sender gets a TCP reset.
     Reset,
+    /// The packet's connection gets the timeouts of the plan, if it has just begun.
+    SetTimeouts,
     /// The packet is counted.
     Count,
 }
@@ -206,6 +209,9 @@ const NFTA_RANGE_OP: u16 = 2;
 const NFTA_RANGE_FROM_DATA: u16 = 3;
 const NFTA_RANGE_TO_DATA: u16 = 4;
 const NFT_RANGE_NEQ: u32 = 1;
+const OBJREF: &str = "objref";
+const NFTA_OBJREF_IMM_TYPE: u16 = 1;
+const NFTA_OBJREF_IMM_NAME: u16 = 2;
 /// The one attribute inside a value.
 const NFTA_DATA_VALUE: u16 = 1;
 /// The length of a number in a register, in bytes.
@@ -255,6 +261,7 @@ impl From<&Step> for Expression {
             Step::Accept => verdict(ACCEPT),
             Step::Drop => verdict(DROP),
             Step::Reset => other(REJECT, &[(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST)]),
+            Step::SetTimeouts => set_timeouts(),
             Step::Count => other(COUNTER, &[]),
         }
     }
@@ -367,6 +374,14 @@ fn outside(first: &[u8], last: &[u8]) -> Expression {
     Expressions::Other { expression_type: RANGE.into(), attributes }.into()
 }
 
+fn set_timeouts() -> Expression {
+    let attributes = vec![
+        DefaultNla::new(NFTA_OBJREF_IMM_TYPE, objects::CT_TIMEOUT.to_be_bytes().into()),
+        DefaultNla::new(NFTA_OBJREF_IMM_NAME, [tcp_timeouts::NAME.as_bytes(), &[0]].concat()),
+    ];
+    Expressions::Other { expression_type: OBJREF.into(), attributes }.into()
+}
+
 fn verdict(code: Verdict) -> Expression {
     immediate(Register::Verdict, DataAttribute::Verdict(vec![VerdictAttribute::Code(code)]))
 }
@@ -402,6 +417,7 @@ impl Step {
             NAT => Self::of_source_nat(&read(data).ok()?),
             BYTEORDER => Self::of_numbers(data, &TO_NETWORK_ORDER, Self::ToNetworkOrder),
             RANGE => Self::of_range(data),
+            OBJREF => Self::of_objref(data),
             COUNTER => Some(Self::Count),
             _ => None,
         }
@@ -597,6 +613,20 @@ impl Step {
         Some(Self::Outside { first: first?, last: last? })
     }
 
+    fn of_objref(data: &[u8]) -> Option<Self> {
+        let (mut is_timeout, mut is_ours) = (false, false);
+        for attribute in attributes(data) {
+            let attribute = attribute.ok()?;
+            let bytes = inside(&attribute);
+            match attribute.kind() {
+                NFTA_OBJREF_IMM_TYPE => is_timeout = big_endian(bytes) == Some(objects::CT_TIMEOUT),
+                NFTA_OBJREF_IMM_NAME => is_ours = parse_string(bytes).ok()? == tcp_timeouts::NAME,
+                _ => return None,
+            }
+        }
+        (is_timeout && is_ours).then_some(Self::SetTimeouts)
+    }
+
     fn of_redir(attributes: &[DefaultNla]) -> Option<Self> {
         let mut redirect = None;
         for attribute in attributes {
@@ -638,7 +668,7 @@ fn raw_expression(element: &[u8]) -> Result<RawExpression<'_>, DecodeError> {
     Ok(RawExpression { name, data })
 }
 
-fn big_endian(bytes: &[u8]) -> Option<u32> {
+pub(super) fn big_endian(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_be_bytes)
 }
 

@@ -102,6 +102,7 @@ fn actions() -> impl Strategy<Value = Action> {
         marks().prop_map(Action::SetPacketMark),
         marks().prop_map(Action::SetConnectionMark),
         any::<u16>().prop_map(Action::SetZone),
+        Just(Action::SetTimeouts),
     ]
 }
 
@@ -151,6 +152,7 @@ fn all_steps() -> impl Strategy<Value = Step> {
         Just(Step::Accept),
         Just(Step::Drop),
         Just(Step::Reset),
+        Just(Step::SetTimeouts),
         Just(Step::Count),
     ]
 }

@@ -28,7 +28,11 @@ impl Plan {
 
 fn stays(chain: &Chain, rule: &Rule) -> bool {
     match rule.action() {
-        Action::SetPacketMark(_) | Action::SetConnectionMark(_) | Action::SetZone(_) => true,
+        Action::SetPacketMark(_)
+        | Action::SetConnectionMark(_)
+        | Action::SetZone(_)
+        // Without it the timeouts would go, and be taken from the connections that have them.
+        | Action::SetTimeouts => true,
         // A reply that has lost its way.
         Action::Drop => chain.attachment.hook == Hook::Postrouting,
         Action::Accept

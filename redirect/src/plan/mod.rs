@@ -38,6 +38,7 @@ use crate::port::Port;
 use crate::routing::{PolicyRule, Route};
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::set::Set;
+use crate::tcp_timeouts::TcpTimeouts;
 
 pub(crate) use keeping::is_kept;
 pub(crate) use opening::Before;
@@ -61,6 +62,7 @@ const FILTER: i32 = 0;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     table: &'static str,
+    tcp_timeouts: Option<TcpTimeouts>,
     sets: Vec<Set>,
     chains: Vec<Chain>,
     policy_rules: Vec<PolicyRule>,
@@ -98,6 +100,7 @@ impl Plan {
         ];
         Self {
             table: TABLE,
+            tcp_timeouts: Some(TcpTimeouts::CAPTURED),
             sets: Vec::new(),
             chains: chains.into_iter().filter(|chain| !chain.rules.is_empty()).collect(),
             policy_rules: replies::policy_rules(intent),
@@ -110,6 +113,11 @@ impl Plan {
     /// The name of the plan's table, of nftables family `inet`. One table is replaced and removed as one.
     pub fn table(&self) -> &'static str {
         self.table
+    }
+
+    /// How long conntrack is to remember connections, if the plan says it.
+    pub fn tcp_timeouts(&self) -> Option<TcpTimeouts> {
+        self.tcp_timeouts
     }
 
     /// The sets that the table declares, for rules to look into. What is in them is not part of the plan.
@@ -130,6 +138,14 @@ impl Plan {
     /// The routing table that the plan takes for itself, if it routes anything.
     pub fn routing_table(&self) -> Option<u32> {
         self.routing_table
+    }
+
+    /// The plan for a kernel that has no timeouts for some connections only.
+    pub(crate) fn without_timeouts(&self) -> Self {
+        let mut plan =
+            self.with_rules(|_, rule| (rule.action() != Action::SetTimeouts).then(|| rule.clone()));
+        plan.tcp_timeouts = None;
+        plan
     }
 
     /// What of the plan is about packets of this family.
@@ -196,6 +212,7 @@ fn captured_families(intent: &Intent) -> Option<Match> {
 
 fn mangle_prerouting(intent: &Intent) -> Vec<Rule> {
     [
+        remember(intent),
         replies::tag_connection(intent),
         past::received(intent),
         outbound::diverted(intent),
@@ -205,7 +222,13 @@ fn mangle_prerouting(intent: &Intent) -> Vec<Rule> {
 }
 
 fn mangle_output(intent: &Intent) -> Vec<Rule> {
-    [replies::steer_back(intent), past::sent(intent), outbound::divert(intent)].concat()
+    [remember(intent), replies::steer_back(intent), past::sent(intent), outbound::divert(intent)].concat()
+}
+
+/// How long a connection is remembered is said right behind conntrack, on its first packet.
+fn remember(intent: &Intent) -> Vec<Rule> {
+    let why = "conntrack is to know the connection for as long as its sockets live, whatever the sysctls say";
+    vec![tcp(intent, [], Action::SetTimeouts, why)]
 }
 
 /// The rules that bring packets to a port of the proxy.

@@ -35,6 +35,7 @@ impl Plan {
         let chains: Vec<Chain> = chains.into_iter().filter(|chain| !chain.rules.is_empty()).collect();
         Self {
             table: HOST_TABLE,
+            tcp_timeouts: None,
             sets: exemption.sets(),
             chains,
             policy_rules: Vec::new(),

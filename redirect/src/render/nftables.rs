@@ -6,6 +6,7 @@ use crate::chain::Chain;
 use crate::elements::Elements;
 use crate::plan::Plan;
 use crate::set::Set;
+use crate::tcp_timeouts;
 
 /// The plan as a script for `nft -f -` (1.0.6 or newer): one transaction that puts our table in place of whatever
 /// was there by its name. Routing, which nft does not do, is there as comments.
@@ -32,6 +33,11 @@ pub fn nft_with(plan: &Plan, elements: &Elements) -> String {
     line_of(&mut text, format_args!("table inet {table}"));
     line_of(&mut text, format_args!("delete table inet {table}"));
     line_of(&mut text, format_args!("table inet {table} {{"));
+    if let Some(timeouts) = plan.tcp_timeouts() {
+        line_of(&mut text, format_args!("\tct timeout {} {{", tcp_timeouts::NAME));
+        line_of(&mut text, format_args!("\t\tprotocol tcp; l3proto inet; policy = {{ {timeouts} }};"));
+        line_of(&mut text, format_args!("\t}}"));
+    }
     for set in plan.sets() {
         write_set(&mut text, set, elements);
     }

@@ -21,6 +21,7 @@ mod load;
 mod matrix;
 mod packets;
 mod probes;
+mod remembered;
 mod rules;
 mod scene;
 mod takeover;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         takeover::tests(),
         packets::tests(),
         escapes::tests(),
+        remembered::tests(),
         matrix::tests(),
         tproxy::tests(),
         live::tests(),

@@ -178,8 +178,9 @@ pub(crate) fn differences(plan: &Plan) -> Result<Vec<String>, Box<dyn std::error
     })
 }
 
-/// How many pieces a plan has: the table, chains, rules, and those of routing.
+/// How many pieces a plan has: the table, its timeouts, chains, rules, and those of routing.
 fn size(plan: &Plan) -> usize {
     let rules: usize = plan.chains().iter().map(|chain| chain.rules.len()).sum();
-    1 + plan.chains().len() + rules + plan.policy_rules().len() + plan.routes().len()
+    let timeouts = usize::from(plan.tcp_timeouts().is_some());
+    1 + timeouts + plan.chains().len() + rules + plan.policy_rules().len() + plan.routes().len()
 }

@@ -106,7 +106,7 @@ impl Packet {
     fn walks(&self, plan: &Plan, chain: &str) -> Option<Action> {
         let rules = plan.chains().iter().filter(|found| found.name == chain).flat_map(|chain| &chain.rules);
         let mut met = rules.filter(|rule| rule.matches().iter().all(|condition| self.meets(condition)));
-        met.next().map(Rule::action)
+        met.find(|rule| rule.action() != Action::SetTimeouts).map(Rule::action)
     }
 }
 
