@@ -88,7 +88,7 @@ pub use intent::{
     ProbeAddressError, ProbeAddresses, ProxyIdentity,
 };
 pub use interface::{InterfaceName, InterfaceNameError};
-pub use istio::{IstioError, IstioPiece, remove_istio};
+pub use istio::{IstioError, IstioPiece, find_istio, remove_istio};
 pub use live::{
     DrainError, Drained, EndError, Ending, EnrolError, Enrolled, Existing, ForgetError, Forgotten, ListError,
     TcpSocket, TcpState, captured, drain, end, enrol, forget, tcp_sockets,

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
-use redirect::{Family, Ipv6, Plan, Verdict, remove_istio, render};
+use redirect::{Family, Ipv6, Plan, Verdict, find_istio, remove_istio, render};
 
 use crate::args::{Args, Command, Existing, Format};
 use crate::backend::Backend;
@@ -34,6 +34,10 @@ pub(crate) fn run(args: &Args) -> Result<Done> {
         | Command::Verify { backend, netns, options } => check(*backend, netns, &options.plan()?),
         Command::Apply { dry_run: false, existing, replace_istio, backend, netns, options } => {
             let plan = options.plan()?;
+            if *replace_istio {
+                // Where it could not be replaced nothing is to change.
+                netns.run(|| find_istio().context("looking for Istio's rules"))?;
+            }
             let done = match existing {
                 Some(existing) => enrol(*existing, netns, &plan)?,
                 None => put(*backend, netns, &plan)?,

@@ -24,10 +24,11 @@ mod shell;
 mod word;
 
 pub use error::{IptablesError, NoProgram, Obstacle, ProgramError, Unsayable};
+pub(crate) use place::Table;
 pub use program::{Programs, Variant};
-pub(crate) use saved::Whose;
-pub(crate) use shell::remove_chains;
+pub(crate) use saved::{Saved, Whose};
 pub use shell::{apply, remove, remove_rules, verify};
+pub(crate) use shell::{remove_chains, saved};
 
 #[cfg(test)]
 mod tests;

@@ -74,6 +74,13 @@ impl Saved {
         self.chains(table).map(|chain| chain.name.as_str()).filter(move |name| whose.has(name))
     }
 
+    /// A chain of Istio's that its node agent does not make in a pod in ambient mode, with its table.
+    pub(crate) fn stranger(&self) -> Option<(Table, &str)> {
+        let is_strange = |name: &&str| name.starts_with("ISTIO_") && !Whose::Istios.has(name);
+        let names = |table| self.chains(table).map(move |chain| (table, chain.name.as_str()));
+        Table::ALL.into_iter().flat_map(names).find(|(_, name)| is_strange(name))
+    }
+
     /// Whether a chain of ours gives packets to sockets.
     pub(crate) fn intercepts(&self) -> bool {
         let ours = self.chains(Table::Mangle).filter(|chain| Whose::Ours.has(&chain.name));

@@ -8,7 +8,6 @@ use crate::plan::Plan;
 use crate::tcp_timeouts::Remembers;
 
 use super::error::IptablesError;
-use super::place::Table;
 use super::program::Programs;
 use super::restore;
 use super::saved::{Saved, Whose};
@@ -69,26 +68,26 @@ pub fn remove(plan: &Plan, programs: &Programs) -> Result<(), IptablesError> {
 /// # Errors
 /// When a program fails.
 pub fn remove_rules(programs: &Programs) -> Result<(), IptablesError> {
-    remove_chains(Whose::Ours, programs).map(drop)
+    remove_chains(Whose::Ours, programs)
 }
 
-/// What was there of somebody's chains, taken away.
-pub(crate) fn remove_chains(
-    whose: Whose,
-    programs: &Programs,
-) -> Result<Vec<(Family, String)>, IptablesError> {
-    let kernel = Kernel::open().map_err(IptablesError::Look)?;
-    let mut removed = Vec::new();
-    for family in families(kernel.loopback.ipv6) {
-        let wrap = |source| IptablesError::Program { family, source };
-        let there = programs.save(family).map_err(wrap)?;
-        programs.restore(family, &restore::removal(whose, &there)).map_err(wrap)?;
-        let chains = Table::ALL
-            .into_iter()
-            .flat_map(|table| there.chains_of(whose, table).map(move |chain| format!("{table} {chain}")));
-        removed.extend(chains.map(|chain| (family, chain)));
+/// Takes somebody's chains away.
+pub(crate) fn remove_chains(whose: Whose, programs: &Programs) -> Result<(), IptablesError> {
+    for (family, there) in saved(programs)? {
+        let outcome = programs.restore(family, &restore::removal(whose, &there));
+        outcome.map_err(|source| IptablesError::Program { family, source })?;
     }
-    Ok(removed)
+    Ok(())
+}
+
+/// What there is of each family.
+pub(crate) fn saved(programs: &Programs) -> Result<Vec<(Family, Saved)>, IptablesError> {
+    let kernel = Kernel::open().map_err(IptablesError::Look)?;
+    let save = |family| {
+        let saved = programs.save(family).map_err(|source| IptablesError::Program { family, source });
+        saved.map(|saved| (family, saved))
+    };
+    families(kernel.loopback.ipv6).map(save).collect()
 }
 
 /// The families of which there can be packets.

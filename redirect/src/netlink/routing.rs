@@ -108,10 +108,13 @@ impl Routing {
         self.0.command(Request { message, flags: NLM_F_CREATE | NLM_F_EXCL })
     }
 
-    /// Deletes a route, if it is there.
+    /// Deletes a route, if it is there, whoever has added it.
     pub(crate) fn delete_route(&mut self, route: Route, loopback: u32) -> Result<(), KernelError> {
-        let message = RouteNetlinkMessage::DelRoute(route_message(route, loopback));
-        tolerate(self.0.command(Request { message, flags: 0 }), &[libc::ESRCH])
+        let mut message = route_message(route, loopback);
+        message.header.protocol = RouteProtocol::Unspec;
+        let message = RouteNetlinkMessage::DelRoute(message);
+        // An empty table of IPv6 holds what stands for no route, which the kernel does not delete.
+        tolerate(self.0.command(Request { message, flags: 0 }), &[libc::ESRCH, libc::ENOENT])
     }
 
     fn dump(&mut self, question: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, KernelError> {

@@ -11,7 +11,8 @@
 //! ```
 
 use crate::family::Family;
-use crate::intent::{Intent, Method, ProxyIdentity};
+use crate::intent::{Guard, Intent, Method, ProxyIdentity};
+use crate::interface::InterfaceName;
 use crate::routing::{PolicyRule, Route};
 use crate::rule::{Action, Match, Rule, Test};
 
@@ -25,10 +26,17 @@ pub(super) fn tag_connection(intent: &Intent) -> Vec<Rule> {
     }
     let from_proxy = Match::PacketMark(Test::Is(intent.marks().proxy()));
     vec![Rule::new(
-        [from_proxy].into_iter().chain(captured_families(intent)),
+        [from_proxy].into_iter().chain(by_loopback(intent)).chain(captured_families(intent)),
         Action::SetConnectionMark(intent.marks().connection()),
         "the proxy opened this connection: remember that, for its replies",
     )]
+}
+
+/// What the proxy sends comes back by loopback only. Where each packet that comes in is asked for the mark of its socket, others have
+/// it as well: iptables asks by giving it to the packet, and rules that come after its own, of another backend, see that.
+fn by_loopback(intent: &Intent) -> Option<Match> {
+    let is_asked = intent.inbound_method() == Method::Tproxy && intent.guard() == Guard::On;
+    is_asked.then(|| Match::Incoming(Test::Is(InterfaceName::loopback())))
 }
 
 /// Replies on such a connection take the mark by which they are routed. Since the condition has found the mark's

@@ -12,7 +12,7 @@ use testkit::lab::{Lab, Pod};
 use crate::live::pods;
 use crate::load::{Echo, Life, Load, Report, Who, until};
 use crate::rules::fresh;
-use crate::scene::{OUTBOUND, PLAINTEXT, SOME, ip, wildcard};
+use crate::scene::{HBONE, OUTBOUND, PLAINTEXT, SOME, ip, wildcard};
 
 pub(crate) fn tests() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -42,6 +42,7 @@ impl Stage {
             Echo::start(&app, ip(&app, family), SOME, Who::Server)?,
             Echo::start(&app, wildcard(family), OUTBOUND, Who::Proxy)?,
             Echo::start(&app, wildcard(family), PLAINTEXT, Who::Proxy)?,
+            Echo::start(&app, wildcard(family), HBONE, Who::Proxy)?,
         ];
         Ok(Self { _lab: lab, app, peer, family, servers })
     }
@@ -55,6 +56,11 @@ impl Stage {
         ])
     }
 
+    /// Tunnels, as it were, to the proxy itself.
+    pub(crate) fn tunnels(&self, connections: u64, life: Life) -> Result<Load, Box<dyn Error>> {
+        Load::start(&self.peer, SocketAddr::new(ip(&self.app, self.family), HBONE), connections, life)
+    }
+
     /// Nothing has gone wrong at any server.
     pub(crate) fn assert_servers_well(&self) {
         for server in &self.servers {
@@ -64,8 +70,8 @@ impl Stage {
 }
 
 /// What came of loads on which nothing went wrong.
-pub(crate) fn well<const N: usize>(loads: [Load; N]) -> [Report; N] {
-    let reports = loads.map(Load::finish);
+pub(crate) fn well(loads: impl IntoIterator<Item = Load>) -> Vec<Report> {
+    let reports: Vec<Report> = loads.into_iter().map(Load::finish).collect();
     for report in &reports {
         assert_eq!(report.faults, [] as [String; 0]);
     }

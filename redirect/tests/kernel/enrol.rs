@@ -264,7 +264,7 @@ fn changes(family: Family) -> Outcome {
         both.go_on()?;
     }
     direct.go_on()?;
-    let [direct, both] = well([direct, both]);
+    let [direct, both] = <[_; 2]>::try_from(well([direct, both])).map_err(|_| "two")?;
     assert_eq!(direct.by_proxy, 0);
     assert!(both.by_proxy > 0 && both.by_server > 0, "{both:?}");
     for server in &servers {

@@ -12,7 +12,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::Outcome;
 use testkit::lab::Pod;
 
-use crate::scene::{MARK, PATIENCE, connect, unmarked};
+use crate::scene::{MARK, PATIENCE, connect, set_transparent, unmarked};
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,8 @@ pub(crate) struct Echo {
 const GLANCE: Duration = Duration::from_millis(50);
 /// What each message of a client ends with.
 pub(crate) const CANARY: &[u8; 24] = b"what a load says to all!";
-const MESSAGE: usize = 8 + CANARY.len();
+/// How long a message is, in bytes.
+pub(crate) const MESSAGE: usize = 8 + CANARY.len();
 
 impl Echo {
     pub(crate) fn start(pod: &Pod, ip: IpAddr, port: u16, who: Who) -> Result<Self, Box<dyn Error>> {
@@ -57,6 +58,7 @@ impl Echo {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             if who == Who::Proxy {
                 socket.set_mark(MARK)?;
+                set_transparent(&socket, address)?;
             }
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;

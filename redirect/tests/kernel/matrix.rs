@@ -9,9 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use inpod_redirect::explain::{Fate, Here, LocalSocket, Origin, Packet, Tracked, explain};
-use inpod_redirect::iptables::Variant;
 use inpod_redirect::{
-    Dscp, Family, Guard, Intent, InterfaceName, Plan, Port, ProbeAddresses, Protocol, TcpFlags,
+    DnsCapture, Dscp, Family, Guard, Intent, InterfaceName, Plan, Port, ProbeAddresses, Protocol, TcpFlags,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::{Case, Outcome, test};
@@ -19,8 +18,8 @@ use testkit::lab::{BRIDGE, INTERFACE, Lab, Pod};
 
 use crate::backend::Backend;
 use crate::cases;
+use crate::istio_rules::Istio;
 use crate::scene::{HBONE, MARK, OUTBOUND, PATIENCE, PLAINTEXT, ip, set_transparent, settle, wildcard};
-use crate::takeover::{Shape, put_istio};
 
 /// The ports of applications, everywhere.
 const APPLICATIONS: [u16; 5] = [53, 80, 8050, 9090, 9999];
@@ -51,13 +50,12 @@ pub(crate) fn tests() -> Vec<Case> {
         }
     }
     for family in [Family::V4, Family::V6] {
-        for shape in [Shape::Redirect(Variant::Legacy), Shape::Redirect(Variant::Nft), Shape::Nftables] {
-            let name =
-                format!("matrix::{family}_istios_own_{shape:?}").to_lowercase().replace(['(', ')'], "_");
-            let case = test(name, move || {
-                let plan = Plan::new(&Intent::ambient().with_guard(Guard::Off));
+        for istio in Istio::REDIRECTING {
+            let case = test(format!("matrix::{family}_{istio}_itself"), move || {
+                let intent = Intent::ambient().with_guard(Guard::Off);
+                let plan = Plan::new(&intent.with_dns(DnsCapture::To(Port::new(DNS_PROXY)?))?);
                 let matrix = Matrix::new(family, plan)?;
-                put_istio(shape, &matrix.app, family)?;
+                matrix.app.run(|| istio.install())??;
                 matrix.differences()
             });
             tests.push(case.needs_program("iptables").needs_program("nft").needs_program("ip"));

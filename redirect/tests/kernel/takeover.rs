@@ -1,252 +1,210 @@
-//! Pods that somebody else captures already: Istio's node agent, in all its shapes, or another backend of ours. Live connections
-//! live on, and in every step new ones are captured.
+//! Pods that somebody else captures already: Istio's node agent, in all its shapes, or another backend of ours. Connections open,
+//! talk and end all the time, and the proxy has each of them from its beginning to its end.
 
-use std::net::SocketAddr;
-use std::process::{Command, Stdio};
+use std::error::Error;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 
-use inpod_redirect::iptables::{self, Programs, Variant};
-use inpod_redirect::{Family, Intent, IstioPiece, Verdict, remove_istio, remove_rules};
+use inpod_redirect::iptables::{self, Programs};
+use inpod_redirect::{
+    DnsCapture, Family, Intent, IstioError, IstioPiece, Method, Plan, Port, Verdict, find_istio,
+    remove_istio, remove_rules,
+};
+use socket2::Socket;
 use testkit::kernel::{Case, Outcome, test};
-use testkit::lab::Pod;
+use testkit::lab::{Lab, Pod};
 
 use crate::backend::Backend;
-use crate::escapes::run;
-use crate::scene::{
-    HBONE, SOME, Scene, accept, connect, listen_as_proxy, original_destination, talk, unmarked, wildcard,
-};
-
-/// In what shape Istio's rules are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// Istio 1.21 to 1.23.
-    Tproxy(Variant),
-    /// Istio 1.24 and later.
-    Redirect(Variant),
-    /// Istio 1.28 and later, where native nf_tables are chosen.
-    Nftables,
-}
+use crate::drain::{Stage, well};
+use crate::istio_rules::Istio;
+use crate::load::{Life, Load, MESSAGE};
+use crate::programs::{feed, lines, needing};
+use crate::rules::fresh;
+use crate::scene::{SOME, connect, ip, marked, set_transparent};
 
 pub(crate) fn tests() -> Vec<Case> {
     let mut cases = Vec::new();
     for family in [Family::V4, Family::V6] {
-        for shape in [
-            Shape::Tproxy(Variant::Legacy),
-            Shape::Tproxy(Variant::Nft),
-            Shape::Redirect(Variant::Legacy),
-            Shape::Redirect(Variant::Nft),
-            Shape::Nftables,
-        ] {
-            let name =
-                format!("takeover::{family}_from_istio_{shape:?}").to_lowercase().replace(['(', ')'], "_");
-            let case = test(name, move || from_istio(shape, family));
-            cases.push(case.needs_program("iptables").needs_program("nft").needs_program("ip"));
-        }
-        for from in Backend::ALL {
-            for to in Backend::ALL.into_iter().filter(|to| *to != from) {
-                let case =
-                    test(format!("takeover::{family}_from_{from}_to_{to}"), move || moved(from, to, family));
-                cases.push(case.needs_program("iptables"));
+        for backend in Backend::ALL {
+            // What differs between the families is the plan's, which nf_tables shows.
+            if family == Family::V6 && backend != Backend::Nftables {
+                continue;
+            }
+            for istio in Istio::ALL {
+                let name = format!("takeover::{family}_from_{istio}_to_{backend}");
+                cases.push(test(name, move || from_istio(istio, backend, family)));
+            }
+            for to in Backend::ALL.into_iter().filter(|to| *to != backend) {
+                for method in [Method::Redirect, Method::Tproxy] {
+                    let name = format!("takeover::{family}_{method:?}_from_{backend}_to_{to}").to_lowercase();
+                    cases.push(test(name, move || moved(backend, to, family, method)));
+                }
             }
         }
     }
-    cases
+    cases.push(test("takeover::what_istio_has_of_routing_goes_with_the_plan", routing_goes));
+    cases.push(test("takeover::a_sidecar_and_a_node_are_left_alone", strangers));
+    cases.into_iter().map(|case| needing(case).needs_program("nft").needs_program("ip")).collect()
 }
 
-/// What the family has for an address of probes, for loopback, and what its programs are called.
-struct Words {
-    probe: &'static str,
-    loopback: &'static str,
-    header: &'static str,
-    program: &'static str,
-    flag: &'static str,
+/// With all that Istio has by default.
+fn dns() -> Result<Intent, Box<dyn Error>> {
+    Ok(Intent::ambient().with_dns(DnsCapture::To(Port::new(15053)?))?)
 }
 
-fn words(family: Family) -> Words {
-    match family {
-        Family::V4 => Words {
-            probe: "169.254.7.127",
-            loopback: "127.0.0.1/32",
-            header: "ip",
-            program: "iptables",
-            flag: "-4",
-        },
-        Family::V6 => Words {
-            probe: "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
-            loopback: "::1/128",
-            header: "ip6",
-            program: "ip6tables",
-            flag: "-6",
-        },
+/// Connections of every kind, each from before, some of them new all the time.
+struct Connections {
+    loads: Vec<Load>,
+    delivered: TcpStream,
+}
+
+impl Connections {
+    fn open(stage: &Stage, family: Family) -> Result<Self, Box<dyn Error>> {
+        let mut loads = Vec::from(stage.loads(8, Life::Long)?);
+        loads.push(stage.tunnels(8, Life::Long)?);
+        loads.extend(stage.loads(8, Life::Short)?);
+        Ok(Self { loads, delivered: deliver(stage, family)? })
     }
-}
 
-/// What Istio's node agent puts into a pod.
-pub(crate) fn put_istio(shape: Shape, pod: &Pod, family: Family) -> Outcome {
-    let Words { probe, loopback, header, program, flag } = words(family);
-    let everything = if family == Family::V4 { "0.0.0.0/0" } else { "::/0" };
-    run(pod, &format!("ip {flag} route add local {everything} dev lo table 100"))?;
-    run(pod, &format!("ip {flag} rule add fwmark 0x111/0xfff pref 32764 lookup 100"))?;
-    let not_proxy = "-m mark ! --mark 0x539/0xfff";
-    let outbound = [
-        format!("ISTIO_OUTPUT -d {probe} -p tcp -j ACCEPT"),
-        "ISTIO_OUTPUT -p tcp -m mark --mark 0x111/0xfff -j ACCEPT".into(),
-        format!("ISTIO_OUTPUT ! -d {loopback} -o lo -j ACCEPT"),
-        format!("ISTIO_OUTPUT ! -d {loopback} -p tcp {not_proxy} -j REDIRECT --to-ports 15001"),
-    ];
-    let steering = [
-        "ISTIO_PRERT -m mark --mark 0x539/0xfff -j CONNMARK --set-xmark 0x111/0xfff".into(),
-        "ISTIO_OUTPUT -m connmark --mark 0x111/0xfff -j CONNMARK --restore-mark".into(),
-    ];
-    let (variant, mangle, nat) = match shape {
-        Shape::Nftables => return put_istio_nft(pod, header, probe, loopback),
-        Shape::Redirect(variant) => {
-            let inbound = [
-                format!("ISTIO_PRERT -s {probe} -p tcp -j ACCEPT"),
-                format!(
-                    "ISTIO_PRERT ! -d {loopback} -p tcp ! --dport 15008 {not_proxy} -j REDIRECT --to-ports 15006"
-                ),
-            ];
-            (variant, steering.to_vec(), [&inbound[..], &outbound].concat())
+    /// All talk, and more are opened.
+    fn go_on(&mut self, stage: &Stage) -> Outcome {
+        self.loads.extend(stage.loads(8, Life::Long)?);
+        for load in &self.loads {
+            load.go_on()?;
         }
-        Shape::Tproxy(variant) => {
-            let to = |port| format!("-j TPROXY --on-port {port} --tproxy-mark 0x111/0xfff");
-            let inbound = [
-                format!("ISTIO_PRERT -s {probe} -p tcp -j ACCEPT"),
-                "ISTIO_PRERT -i lo -p tcp -j ACCEPT".into(),
-                format!("ISTIO_PRERT -p tcp --dport 15008 {not_proxy} {}", to(15008)),
-                "ISTIO_PRERT -p tcp -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".into(),
-                format!("ISTIO_PRERT ! -d {loopback} -p tcp {not_proxy} {}", to(15006)),
-            ];
-            (variant, [&steering[..], &inbound].concat(), outbound.to_vec())
+        answered(&mut self.delivered)
+    }
+
+    /// All end in good order, and the proxy has had them.
+    fn close(self) {
+        for report in well(self.loads) {
+            assert!(report.by_server == 0 && report.by_proxy > 0, "all is captured, throughout: {report:?}");
         }
+    }
+}
+
+/// A connection that the proxy opens to the application, with the peer's address.
+fn deliver(stage: &Stage, family: Family) -> Result<TcpStream, Box<dyn Error>> {
+    let as_peer = SocketAddr::new(ip(&stage.peer, family), 0);
+    let ready = |socket: &Socket| {
+        marked(socket)?;
+        set_transparent(socket, as_peer)?;
+        socket.bind(&as_peer.into())
     };
-    let mut text = String::new();
-    for (table, rules) in [("mangle", mangle), ("nat", nat)] {
-        text.push_str(&format!("*{table}\n:ISTIO_PRERT - [0:0]\n:ISTIO_OUTPUT - [0:0]\n"));
-        text.push_str("-A PREROUTING -j ISTIO_PRERT\n-A OUTPUT -j ISTIO_OUTPUT\n");
-        text.extend(rules.iter().map(|rule| format!("-A {rule}\n")));
-        text.push_str("COMMIT\n");
-    }
-    feed(pod, &format!("{program}-{variant}-restore"), &["--noflush"], &text)
+    connect(&stage.app, SocketAddr::new(ip(&stage.app, family), SOME), ready)
 }
 
-fn put_istio_nft(pod: &Pod, header: &str, probe: &str, loopback: &str) -> Outcome {
-    let chains = |kinds: [(&str, &str); 2], rules: &str| {
-        let base: String = kinds
-            .iter()
-            .map(|(hook, kind)| format!("chain {hook} {{\ntype {kind};\njump istio-{hook}\n}}\n"))
-            .collect();
-        // A chain is there before it is called.
-        (base, rules.to_owned())
-    };
-    let (nat, nat_rules) = chains(
-        [("prerouting", "nat hook prerouting priority -100"), ("output", "nat hook output priority -100")],
-        &format!(
-            "istio-prerouting meta l4proto tcp {header} saddr {probe} counter accept\n\
-             istio-output meta l4proto tcp {header} daddr {probe} counter accept\n\
-             istio-prerouting {header} daddr != {loopback} tcp dport != 15008 mark and 0xfff != 0x539 counter redirect to :15006\n\
-             istio-output meta l4proto tcp mark and 0xfff == 0x111 counter accept\n\
-             istio-output oifname lo {header} daddr != {loopback} counter accept\n\
-             istio-output meta l4proto tcp {header} daddr != {loopback} mark and 0xfff != 0x539 counter redirect to :15001"
-        ),
-    );
-    let (mangle, mangle_rules) = chains(
-        [
-            ("prerouting", "filter hook prerouting priority -150"),
-            ("output", "route hook output priority -150"),
-        ],
-        "istio-prerouting meta mark & 0xfff == 0x539 counter ct mark set ct mark & 0xfffff000 | 0x111\n\
-         istio-output ct mark and 0xfff == 0x111 counter meta mark set ct mark",
-    );
-    let mut text = String::new();
-    for (table, base, rules) in
-        [("istio-ambient-nat", nat, nat_rules), ("istio-ambient-mangle", mangle, mangle_rules)]
-    {
-        text.push_str(&format!(
-            "table inet {table} {{\nchain istio-prerouting {{\n}}\nchain istio-output {{\n}}\n}}\n"
-        ));
-        text.push_str(&format!("table inet {table} {{\n{base}}}\n"));
-        text.extend(rules.lines().map(|rule| format!("add rule inet {table} {rule}\n")));
-    }
-    feed(pod, "nft", &["-f", "-"], &text)
+/// The application itself answers.
+fn answered(stream: &mut TcpStream) -> Outcome {
+    stream.write_all(&[7; MESSAGE])?;
+    let mut answer = [0; MESSAGE + 1];
+    stream.read_exact(&mut answer)?;
+    assert_eq!(answer[0], b'S');
+    Ok(())
 }
 
-fn feed(pod: &Pod, program: &str, arguments: &[&str], text: &str) -> Outcome {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped());
-    let mut child = pod.spawn(&mut command)?;
-    std::io::Write::write_all(&mut child.stdin.take().ok_or("no pipe")?, text.as_bytes())?;
-    let status = child.wait()?;
-    if status.success() { Ok(()) } else { Err(format!("{program}: {status}\n{text}").into()) }
+/// What is there, but for what a plan has put there.
+fn foreign(pod: &Pod) -> Result<Vec<String>, Box<dyn Error>> {
+    let lines = pod.run(lines)??;
+    Ok(lines.into_iter().filter(|line| !line.contains("INPOD_")).collect())
 }
 
-/// A connection out and one in, both captured, and whether each is.
-struct Captured([(std::net::TcpStream, std::net::TcpStream); 2]);
+/// What others have put into a pod.
+const OTHERS: &str = "*nat
+:THEIRS - [0:0]
+-A OUTPUT -j THEIRS
+-A THEIRS -p tcp -m tcp --dport 9999 -j ACCEPT
+COMMIT
+*filter
+-A INPUT -p udp -m udp --dport 9999 -j DROP
+COMMIT
+";
 
-impl Captured {
-    fn new(scene: &Scene) -> Result<Self, Box<dyn std::error::Error>> {
-        let (there, here) = (SocketAddr::new(scene.peer_ip(), SOME), SocketAddr::new(scene.app_ip(), SOME));
-        let out = connect(&scene.app, there, unmarked)?;
-        let captured_out = accept(&scene.outbound)?;
-        assert_eq!(original_destination(&captured_out)?, there);
-        let coming = connect(&scene.peer, here, unmarked)?;
-        let captured_in = accept(&scene.plaintext)?;
-        assert_eq!(original_destination(&captured_in)?, here);
-        Ok(Self([(out, captured_out), (coming, captured_in)]))
+fn from_istio(istio: Istio, to: Backend, family: Family) -> Outcome {
+    let stage = Stage::new(family)?;
+    let (app, plan) = (&stage.app, Plan::new(&dns()?));
+    for variant in ["nft", "legacy"] {
+        app.run(|| feed(&format!("iptables-{variant}-restore --noflush"), OTHERS))??;
     }
+    let before = foreign(app)?;
+    app.run(|| istio.install())??;
+    let mut connections = Connections::open(&stage, family)?;
 
-    fn talk(&self) -> Outcome {
-        self.0.iter().try_for_each(|(one, other)| {
-            talk(one, other)?;
-            talk(other, one)
-        })
-    }
+    to.apply(app, &plan)?;
+    connections.go_on(&stage)?;
+    let found = app.run(find_istio)??;
+    let tables = found.iter().filter(|piece| matches!(piece, IstioPiece::Table(_))).count();
+    assert_eq!((tables, found.len() - tables), istio.pieces(), "{found:?}");
+    assert_eq!(app.run(remove_istio)??, found);
+    connections.go_on(&stage)?;
+
+    assert_eq!(app.run(remove_istio)??, [], "nothing is left of it");
+    assert_eq!(to.verify(app, &plan)?, Verdict::Same);
+    assert_eq!(foreign(app)?, before, "what is others' is as it was");
+    connections.close();
+    stage.assert_servers_well();
+    Ok(())
 }
 
-fn from_istio(shape: Shape, family: Family) -> Outcome {
-    let scene = Scene::bare(Intent::ambient(), family)?;
-    let tunnels = listen_as_proxy(&scene.app, SocketAddr::new(wildcard(family), HBONE))?;
-    put_istio(shape, &scene.app, family)?;
-    let other = format!("{} -t nat -A OUTPUT -p udp --dport 9 -j ACCEPT", words(family).program);
-    run(&scene.app, &other)?;
-    let before = Captured::new(&scene)?;
-    let tunnel = connect(&scene.peer, SocketAddr::new(scene.app_ip(), HBONE), unmarked)?;
-    let tunnel = (tunnel, accept(&tunnels)?);
-
-    Backend::Nftables.apply(&scene.app, &scene.plan)?;
-    before.talk()?;
-    let between = Captured::new(&scene)?;
-    let removed = scene.app.run(remove_istio)??;
-    assert!(!removed.is_empty());
-    let of_tables = removed.iter().filter(|piece| matches!(piece, IstioPiece::Table(_))).count();
-    assert_eq!(of_tables, if shape == Shape::Nftables { 2 } else { 0 }, "{removed:?}");
-    for captured in [&before, &between, &Captured::new(&scene)?] {
-        captured.talk()?;
-    }
-    talk(&tunnel.0, &tunnel.1)?;
-    talk(&tunnel.1, &tunnel.0)?;
-    assert_eq!(Backend::Nftables.verify(&scene.app, &scene.plan)?, Verdict::Same);
-    assert_eq!(scene.app.run(remove_istio)??, [], "nothing is left of it");
-    // What is others' is still there: it can be taken away.
-    run(&scene.app, &other.replace("-A OUTPUT", "-D OUTPUT"))
-}
-
-fn moved(from: Backend, to: Backend, family: Family) -> Outcome {
-    let scene = Scene::by(from, Intent::ambient(), family)?;
-    let before = Captured::new(&scene)?;
-    to.apply(&scene.app, &scene.plan)?;
-    let between = Captured::new(&scene)?;
+fn moved(from: Backend, to: Backend, family: Family, method: Method) -> Outcome {
+    let stage = Stage::new(family)?;
+    let intent = Intent::ambient().with_inbound_method(method).with_outbound_method(method);
+    let (app, plan) = (&stage.app, Plan::new(&intent));
+    from.apply(app, &plan)?;
+    let mut connections = Connections::open(&stage, family)?;
+    to.apply(app, &plan)?;
+    connections.go_on(&stage)?;
     match from {
-        Backend::Nftables => scene.app.run(|| remove_rules(&scene.plan))??,
+        Backend::Nftables => app.run(|| remove_rules(&plan))??,
         Backend::Iptables(variant) => {
             let programs = Programs::of(variant)?;
-            scene.app.run(|| iptables::remove_rules(&programs))??;
+            app.run(|| iptables::remove_rules(&programs))??;
         }
     }
-    for captured in [&before, &between, &Captured::new(&scene)?] {
-        captured.talk()?;
+    connections.go_on(&stage)?;
+    assert_eq!(to.verify(app, &plan)?, Verdict::Same);
+    assert_ne!(from.verify(app, &plan)?, Verdict::Same);
+    connections.close();
+    stage.assert_servers_well();
+    Ok(())
+}
+
+fn routing_goes() -> Outcome {
+    let lab = Lab::new()?;
+    let (pod, plan) = (lab.pod("app")?, Plan::new(&Intent::ambient()));
+    pod.run(|| Istio::NfTables.install())??;
+    Backend::Nftables.apply(&pod, &plan)?;
+    pod.run(remove_istio)??;
+    Backend::Nftables.remove(&pod, &plan)?;
+    for line in ["ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all"] {
+        let said = pod.run(|| feed(line, ""))??;
+        assert!(!said.contains("lookup 100") && !said.contains("table 100"), "{said}");
     }
-    assert_eq!(to.verify(&scene.app, &scene.plan)?, Verdict::Same);
-    assert_ne!(from.verify(&scene.app, &scene.plan)?, Verdict::Same);
+    Ok(())
+}
+
+fn strangers() -> Outcome {
+    let sidecars = "*nat\n-N ISTIO_OUTPUT\n-N ISTIO_REDIRECT\n-A OUTPUT -j ISTIO_OUTPUT\nCOMMIT\n";
+    let nodes = "*nat\n-N ISTIO_POSTRT\n-I POSTROUTING 1 -j ISTIO_POSTRT\nCOMMIT\n";
+    let nodes_tables =
+        "table inet istio-ambient-nat {\nchain postrouting { type nat hook postrouting priority 100; }\n}\n";
+    for (program, text, chain) in [
+        ("iptables-nft-restore", sidecars, "ISTIO_REDIRECT"),
+        ("ip6tables-legacy-restore", nodes, "ISTIO_POSTRT"),
+        ("nft -f -", nodes_tables, "postrouting"),
+    ] {
+        fresh()?.run(|| -> Outcome {
+            feed(program, text)?;
+            let before = lines()?;
+            for outcome in [find_istio(), remove_istio()] {
+                match outcome {
+                    Err(IstioError::Stranger { chain: found, .. }) => assert_eq!(found, chain),
+                    other => panic!("{text}: {other:?}"),
+                }
+            }
+            assert_eq!(lines()?, before, "nothing is changed");
+            Ok(())
+        })??;
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ use proptest::sample::select;
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 use crate::{
-    DnsCapture, Exception, Families, Family, Guard, Inbound, Intent, InterfaceName, Plan, Port, Ports,
+    DnsCapture, Exception, Families, Family, Guard, Inbound, Intent, InterfaceName, Method, Plan, Port, Ports,
 };
 
 mod fates;
@@ -317,7 +317,10 @@ proptest! {
         let plan = Plan::new(&intent);
         let captured = intent.families().all().contains(&Family::of(packet.destination));
         let connection = intent.marks().connection();
-        let tagged = captured && intent.marks().proxy().is_on(packet.mark);
+        let by_loopback = intent.inbound_method() == Method::Tproxy && intent.guard() == Guard::On;
+        let tagged = captured
+            && (!by_loopback || packet.incoming == Some(InterfaceName::loopback()))
+            && intent.marks().proxy().is_on(packet.mark);
         let steered = captured && connection.is_on(packet.connection_mark);
         prop_assert_eq!(
             packet.walks(&plan, "mangle-prerouting"),
