@@ -30,8 +30,8 @@ pub struct Applied {
 
 /// Puts a plan into the network namespace that the calling thread is in, and proves that it is there.
 ///
-/// First routing, then all rules in one transaction that replaces what an earlier plan has left: no packet sees a
-/// part of it, and connections captured before stay captured. Then everything is read back and compared. What is
+/// First routing, then all rules in one transaction that replaces what an earlier plan has left: in each chain a packet
+/// meets all of the old rules or all of the new ones, and connections captured before stay captured. Then everything is read back and compared. What is
 /// in place already is left as it is; what was tampered with is healed. What is in the plan's sets stays in them,
 /// and connections that [`enrol`](crate::enrol) keeps stay kept.
 ///
@@ -320,10 +320,8 @@ impl Kernel {
     }
 
     fn put_whole_table(&mut self, plan: &Plan, elements: &Elements, before: &Found) -> Result<(), Rejected> {
-        let has_timeouts =
-            |table: &FoundTable| plan.tcp_timeouts().is_some_and(|timeouts| table.has_timeouts(timeouts));
         match &before.table {
-            Some(table) if has_timeouts(table) && !table.dormant => self
+            Some(table) if !table.dormant => self
                 .tables
                 .refill(plan, elements, table)
                 // What was found is there no more, or holds on to something else.

@@ -15,7 +15,7 @@ use crate::chain::{Attachment, Chain, ChainKind, Hook, Policy};
 use crate::counters::Counter;
 use crate::elements::{Element, Elements};
 use crate::error::KernelError;
-use crate::found::{FoundObject, FoundTable};
+use crate::found::{FoundChain, FoundObject, FoundTable};
 use crate::piece::Piece;
 use crate::plan::Plan;
 use crate::rule::Rule;
@@ -64,9 +64,10 @@ impl NfTables {
         self.transact(table, tables.into_iter().chain(contents(plan, elements)).collect())
     }
 
-    /// Puts the plan's contents in place of what this table has, in one step for every packet, and leaves the table itself and
-    /// the timeouts in it: those that go are taken from all connections that have them. Refused with `ENOENT` when
-    /// something of what was found is gone.
+    /// Puts the plan's contents in place of what this table has, and leaves what both have: the timeouts, since those that go are taken
+    /// from all connections that have them; and chains, which get other rules, so that each packet meets all old rules of a chain or
+    /// all new ones. Were a chain made anew, a packet on its way could meet the new one before it has rules, and the old one when it
+    /// has none any more. Refused with `ENOENT` when something of what was found is gone.
     pub(crate) fn refill(
         &mut self,
         plan: &Plan,
@@ -74,7 +75,8 @@ impl NfTables {
         found: &FoundTable,
     ) -> Result<(), Rejected> {
         let table = plan.table();
-        let stays = |piece: &Piece| matches!(piece, Piece::Timeouts(_));
+        let has_timeouts = plan.tcp_timeouts().is_some_and(|timeouts| found.has_timeouts(timeouts));
+        let stays = |piece: &Piece| has_timeouts && matches!(piece, Piece::Timeouts(_));
         let orders = emptying(plan, found).into_iter().chain(contents(plan, elements));
         let orders: Vec<Order> = orders.filter(|order| !stays(&order.piece)).collect();
         self.transact(table, orders)
@@ -137,7 +139,7 @@ impl NfTables {
 }
 
 /// The begin or the end of a transaction; they name the subsystem (`linux/netfilter/nfnetlink.h`).
-fn control(message: ControlMessage) -> NetfilterMessage {
+pub(super) fn control(message: ControlMessage) -> NetfilterMessage {
     let subsystem = u16::from(u8::from(NetfilterSubsystem::NfTables));
     NetfilterMessage::new(NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, subsystem), message)
 }
@@ -182,12 +184,17 @@ fn contents(plan: &Plan, elements: &Elements) -> impl Iterator<Item = Order> {
     timeouts.into_iter().chain(declared).chain(filled).chain(chains)
 }
 
-/// What empties a table of everything that was found in it but the plan's timeouts. Rules go first, since they hold the rest.
+/// What empties a table of everything that was found in it but the plan's timeouts, and chains that are where the plan has them.
+/// Rules go first, since they hold the rest.
 fn emptying(plan: &Plan, found: &FoundTable) -> Vec<Order> {
     let table = plan.table();
     let rules = RuleMessage { attributes: vec![RuleAttribute::Table(table.into())] };
     let mut orders = vec![order(Piece::Table(table), NfTablesMessage::DeleteRule(rules), 0)];
-    orders.extend(found.chains.iter().map(|chain| {
+    let is_in_place = |there: &&FoundChain| {
+        let planned = plan.chains().iter().find(|chain| chain.name == there.name);
+        planned.is_some_and(|chain| there.attachment == Some(chain.attachment))
+    };
+    orders.extend(found.chains.iter().filter(|chain| !is_in_place(chain)).map(|chain| {
         let attributes = vec![ChainAttribute::Table(table.into()), ChainAttribute::Name(chain.name.clone())];
         let message = NfTablesMessage::DeleteChain(ChainMessage { attributes });
         order(Piece::Chain(chain.name.clone()), message, 0)

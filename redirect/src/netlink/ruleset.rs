@@ -6,12 +6,13 @@ use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, GenAttribute, GenMessage, Hook as HookAttribute, HookNumber,
     NfTablesMessage, NfTablesMessageType, RuleAttribute, RuleMessage, TableAttribute, TableFlags,
 };
+use netlink_packet_netfilter::none::ControlMessage;
 
 use crate::chain::{Attachment, ChainKind, Hook, Policy};
 use crate::error::KernelError;
 use crate::found::{FoundChain, FoundObject, FoundRule, FoundSet, FoundTable};
 
-use super::batch::{hook_number, inet, kind_name, policy_number, table_named};
+use super::batch::{control, hook_number, inet, kind_name, policy_number, table_named};
 use super::socket::{Conversation, Dump};
 use super::step::{Step, raw_expressions};
 use super::unread::{self, Unread, attributes, inside};
@@ -26,7 +27,9 @@ const ATTEMPTS: u32 = 5;
 /// The table of this name as it is at one moment, if it is there.
 pub(super) fn read(kernel: &mut Kernel, name: &str) -> Result<Option<FoundTable>, KernelError> {
     for _ in 0..ATTEMPTS {
-        // Table, sets, chains and rules are as many questions; the generation tells whether a transaction came between.
+        // Table, sets, chains and rules are as many questions; the generation tells whether a transaction came between. It grows
+        // before a transaction takes effect: one that had begun must have ended.
+        kernel.wait_for_others(control(ControlMessage::BatchBegin), control(ControlMessage::BatchEnd))?;
         let before = generation(kernel)?;
         if let Some(table) = read_once(kernel, name)?
             && generation(kernel)? == before

@@ -186,6 +186,15 @@ where
         }
     }
 
+    /// Sends a transaction of nothing. The kernel does transactions one after the other, and has done this one when it has been
+    /// sent: so what was going on before is over.
+    pub(super) fn wait_for_others(&mut self, begin: Q, end: Q) -> Result<(), KernelError> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes, begin, NLM_F_REQUEST);
+        self.write(&mut bytes, end, NLM_F_REQUEST);
+        self.send(&bytes)
+    }
+
     /// Makes room for a message of this length. Only who has `CAP_NET_ADMIN` in the initial user namespace has more than
     /// twice `net.core.wmem_max`; a message that finds no room is refused with `EMSGSIZE`.
     fn make_room(&self, length: usize) {

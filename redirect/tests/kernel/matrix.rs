@@ -28,7 +28,7 @@ const DNS_PROXY: u16 = 15053;
 /// The class of service by which some cases know tunnels.
 const CLASS: u8 = 0x17;
 /// How long an unanswered connection is waited for. Only a case whose packets are dropped waits as long.
-const SILENCE: Duration = Duration::from_millis(300);
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// One matrix for each plan of the golden files, each backend and each family; and what Istio's own rules do, which is what the
 /// plan of ambient mode says without its guard.
