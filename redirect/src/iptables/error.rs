@@ -1,5 +1,6 @@
 //! The errors of the iptables backend.
 
+use std::ffi::OsStr;
 use std::io;
 use std::process::ExitStatus;
 
@@ -53,8 +54,14 @@ pub struct Unsayable {
 pub struct NoProgram {
     /// The names.
     pub looked_for: Vec<String>,
-    /// Where: `PATH`.
+    /// Where: a folder, or `PATH`.
     pub path: String,
+}
+
+impl NoProgram {
+    pub(super) fn new(looked_for: &[String], path: &OsStr) -> Self {
+        Self { looked_for: looked_for.to_vec(), path: path.to_string_lossy().into_owned() }
+    }
 }
 
 /// What went wrong with a program.
@@ -105,6 +112,9 @@ pub enum IptablesError {
     /// The plan has a rule that iptables cannot say. Nothing was changed.
     #[error(transparent)]
     Unsayable(#[from] Unsayable),
+    /// The plan has rules of a family whose programs are not there. Nothing was changed.
+    #[error(transparent)]
+    NoProgram(#[from] NoProgram),
     /// The kernel could not be asked about the namespace.
     #[error("cannot look at the namespace")]
     Look(#[source] KernelError),

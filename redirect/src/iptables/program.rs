@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use crate::family::Family;
+use crate::intent::Families;
 
 use super::error::{NoProgram, ProgramError};
 use super::restore::Script;
@@ -26,6 +27,7 @@ pub enum Variant {
 pub struct Programs {
     variant: Variant,
     folder: PathBuf,
+    families: Families,
 }
 
 /// How long the lock of xtables is waited for, in seconds: longer than anybody restores rules.
@@ -41,18 +43,40 @@ const MAX_SAID: u64 = 4096;
 const MAX_SAVED: u64 = 64 << 20;
 
 impl Programs {
-    /// The programs of a variant, looked for in `PATH`.
+    /// The programs of a variant, looked for in `PATH`: in the first folder that has them for both families, else in the first
+    /// that has them for IPv4. Then only plans that leave IPv6 alone can be put in place.
     ///
     /// # Errors
-    /// When one of restore and save, for either family, is missing.
+    /// When restore or save is missing for IPv4.
     pub fn of(variant: Variant) -> Result<Self, NoProgram> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let is_whole = |folder: &Path| names(variant).iter().all(|name| folder.join(name).is_file());
-        let folder = std::env::split_paths(&path).find(|folder| is_whole(folder));
-        folder.map(|folder| Self { variant, folder }).ok_or_else(|| NoProgram {
-            looked_for: names(variant).to_vec(),
-            path: path.to_string_lossy().into_owned(),
-        })
+        let found = || std::env::split_paths(&path).filter_map(|folder| Self::at(variant, folder).ok());
+        let whole = found().find(|programs| programs.families == Families::V4AndV6);
+        whole.or_else(|| found().next()).ok_or_else(|| NoProgram::new(&names(variant), &path))
+    }
+
+    /// The programs of a variant in this folder. The same holds.
+    ///
+    /// # Errors
+    /// When restore or save is missing for IPv4.
+    pub fn at(variant: Variant, folder: impl Into<PathBuf>) -> Result<Self, NoProgram> {
+        let folder = folder.into();
+        let has = |family| names_of(variant, family).iter().all(|name| folder.join(name).is_file());
+        match (has(Family::V4), has(Family::V6)) {
+            (true, true) => Ok(Self { variant, folder, families: Families::V4AndV6 }),
+            (true, false) => Ok(Self { variant, folder, families: Families::V4 }),
+            (false, _) => Err(NoProgram::new(&names(variant), folder.as_os_str())),
+        }
+    }
+
+    /// The families whose rules these programs see.
+    pub(super) fn families(&self) -> &'static [Family] {
+        self.families.all()
+    }
+
+    /// What it takes to see the rules of the other family.
+    pub(super) fn missing(&self, family: Family) -> NoProgram {
+        NoProgram::new(&names_of(self.variant, family), self.folder.as_os_str())
     }
 
     /// The programs to use in the network namespace that the calling thread is in: of the variant in which there are rules
@@ -64,9 +88,8 @@ impl Programs {
         match (Self::of(Variant::Nft), Self::of(Variant::Legacy)) {
             (Ok(nft), Ok(legacy)) => {
                 let has_rules = |programs: &Self| {
-                    [Family::V4, Family::V6]
-                        .into_iter()
-                        .any(|family| programs.save(family).is_ok_and(|saved| saved.has_rules()))
+                    let families = programs.families().iter();
+                    families.copied().any(|family| programs.save(family).is_ok_and(|saved| saved.has_rules()))
                 };
                 Ok(if !has_rules(&nft) && has_rules(&legacy) { legacy } else { nft })
             }
@@ -141,9 +164,12 @@ impl Programs {
 }
 
 /// All that a variant is used by.
-fn names(variant: Variant) -> [String; 4] {
-    [(Family::V4, "restore"), (Family::V4, "save"), (Family::V6, "restore"), (Family::V6, "save")]
-        .map(|(family, what)| name(family, variant, what))
+fn names(variant: Variant) -> Vec<String> {
+    Family::ALL.into_iter().flat_map(|family| names_of(variant, family)).collect()
+}
+
+fn names_of(variant: Variant, family: Family) -> [String; 2] {
+    ["restore", "save"].map(|what| name(family, variant, what))
 }
 
 fn name(family: Family, variant: Variant, what: &str) -> String {

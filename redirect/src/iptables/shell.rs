@@ -7,7 +7,7 @@ use crate::found::{Found, Ipv6};
 use crate::plan::Plan;
 use crate::tcp_timeouts::Remembers;
 
-use super::error::IptablesError;
+use super::error::{IptablesError, NoProgram};
 use super::program::Programs;
 use super::restore;
 use super::saved::{Saved, Whose};
@@ -24,11 +24,11 @@ pub fn apply(plan: &Plan, programs: &Programs) -> Result<Applied, IptablesError>
     }
     let ipv6 = kernel.loopback.ipv6;
     // Whether the plan can be said at all, before anything is done.
-    for family in families(ipv6) {
+    for family in planned_families(plan, programs, ipv6)? {
         restore::script(plan, family, &Saved::default())?;
     }
     kernel.put_routing(plan).map_err(|error| IptablesError::Routing(Box::new(error)))?;
-    for family in families(ipv6) {
+    for family in families(programs, ipv6) {
         let wrap = |source| IptablesError::Program { family, source };
         let there = programs.save(family).map_err(wrap)?;
         if is_there(plan, family, &there) {
@@ -87,12 +87,27 @@ pub(crate) fn saved(programs: &Programs) -> Result<Vec<(Family, Saved)>, Iptable
         let saved = programs.save(family).map_err(|source| IptablesError::Program { family, source });
         saved.map(|saved| (family, saved))
     };
-    families(kernel.loopback.ipv6).map(save).collect()
+    families(programs, kernel.loopback.ipv6).map(save).collect()
 }
 
-/// The families of which there can be packets.
-fn families(ipv6: Ipv6) -> impl Iterator<Item = Family> {
-    [Family::V4, Family::V6].into_iter().filter(move |family| ipv6.has_policy_rules(*family))
+/// The families of which there can be packets, and whose rules the programs see.
+fn families(programs: &Programs, ipv6: Ipv6) -> impl Iterator<Item = Family> {
+    programs.families().iter().copied().filter(move |family| ipv6.has_policy_rules(*family))
+}
+
+/// The same, if no rule of the plan is of another family of which there can be packets.
+fn planned_families(
+    plan: &Plan,
+    programs: &Programs,
+    ipv6: Ipv6,
+) -> Result<impl Iterator<Item = Family>, NoProgram> {
+    for family in Family::ALL {
+        let is_seen = programs.families().contains(&family) || !ipv6.has_policy_rules(family);
+        if !is_seen && !plan.of_family(family).chains().is_empty() {
+            return Err(programs.missing(family));
+        }
+    }
+    Ok(families(programs, ipv6))
 }
 
 fn is_there(plan: &Plan, family: Family, saved: &Saved) -> bool {
@@ -113,7 +128,7 @@ fn differences(plan: &Plan, family: Family, saved: &Saved) -> Vec<Difference> {
 
 fn check(plan: &Plan, programs: &Programs, kernel: &mut Kernel) -> Result<Verdict, IptablesError> {
     let mut found = Vec::new();
-    for family in families(kernel.loopback.ipv6) {
+    for family in planned_families(plan, programs, kernel.loopback.ipv6)? {
         let saved = programs.save(family).map_err(|source| IptablesError::Program { family, source })?;
         found.extend(differences(plan, family, &saved));
     }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use inpod_redirect::iptables::{self, IptablesError, ProgramError, Programs, Variant};
-use inpod_redirect::{DnsCapture, Family, Intent, Plan, Port, Verdict};
+use inpod_redirect::{DnsCapture, Families, Family, Intent, Plan, Port, Verdict};
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{Lab, Pod};
 
@@ -16,7 +16,7 @@ use crate::scene::{SOME, Scene, accept, connect, talk, unmarked};
 type Test = (&'static str, fn(Variant) -> Outcome);
 
 pub(crate) fn tests() -> Vec<Case> {
-    let tests: [Test; 7] = [
+    let tests: [Test; 8] = [
         ("apply_then_verify_is_same_for_every_case", every_case),
         ("applying_twice_is_applying_once", twice),
         ("remove_leaves_what_was_there", removed),
@@ -24,6 +24,7 @@ pub(crate) fn tests() -> Vec<Case> {
         ("a_captured_connection_survives_another_plan", survives),
         ("without_rights_it_is_the_program_that_says_why", no_rights),
         ("rules_that_are_there_decide_on_the_variant", chosen),
+        ("without_ip6tables_only_ipv4_is_put_in_place", v4_only),
     ];
     let mut cases = Vec::new();
     for (name, body) in tests {
@@ -193,4 +194,45 @@ fn chosen(variant: Variant) -> Outcome {
     run(&pod, &format!("iptables-{variant} -t nat -A OUTPUT -d 192.0.2.1 -j ACCEPT"))?;
     assert_eq!(pod.run(Programs::choose)??.variant(), variant);
     Ok(())
+}
+
+fn v4_only(variant: Variant) -> Outcome {
+    let folder = std::env::temp_dir().join(format!("inpod-v4-{variant}-{}", std::process::id()));
+    assert!(Programs::at(variant, &folder).is_err());
+    std::fs::create_dir(&folder)?;
+    let outcome = (|| -> Outcome {
+        for what in ["save", "restore"] {
+            let name = format!("iptables-{variant}-{what}");
+            std::os::unix::fs::symlink(which(&name)?, folder.join(name))?;
+        }
+        let programs = Programs::at(variant, &folder)?;
+        let (_lab, pod) = pod()?;
+        let both = Plan::new(&Intent::ambient());
+        for outcome in [
+            pod.run(|| iptables::apply(&both, &programs).map(drop))?,
+            pod.run(|| iptables::verify(&both, &programs).map(drop))?,
+        ] {
+            let Err(IptablesError::NoProgram(missing)) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(
+                missing.looked_for,
+                ["restore", "save"].map(|what| format!("ip6tables-{variant}-{what}"))
+            );
+        }
+        assert!(!saved(&pod, variant)?.contains("INPOD"), "nothing is changed");
+        let plan = Plan::new(&Intent::ambient().with_families(Families::V4));
+        pod.run(|| iptables::apply(&plan, &programs))??;
+        assert_eq!(pod.run(|| iptables::verify(&plan, &programs))??, Verdict::Same);
+        pod.run(|| iptables::remove(&plan, &programs))??;
+        assert!(!saved(&pod, variant)?.contains("INPOD"));
+        Ok(())
+    })();
+    std::fs::remove_dir_all(&folder)?;
+    outcome
+}
+
+/// Where in `PATH` a program is.
+fn which(name: &str) -> Result<std::path::PathBuf, Box<dyn std::error::Error>> {
+    let path = std::env::var_os("PATH").ok_or("no PATH")?;
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    places.find(|place| place.is_file()).ok_or_else(|| format!("no {name}").into())
 }
