@@ -27,17 +27,23 @@ const ATTEMPTS: u32 = 5;
 /// The table of this name as it is at one moment, if it is there.
 pub(super) fn read(kernel: &mut Kernel, name: &str) -> Result<Option<FoundTable>, KernelError> {
     for _ in 0..ATTEMPTS {
-        // Table, sets, chains and rules are as many questions; the generation tells whether a transaction came between. It grows
-        // before a transaction takes effect: one that had begun must have ended.
-        kernel.wait_for_others(control(ControlMessage::BatchBegin), control(ControlMessage::BatchEnd))?;
+        // Table, sets, chains and rules are as many questions; the generation tells whether a transaction came between. It does not
+        // grow at the very moment at which a transaction takes effect: so none is under way when the reading begins, nor when
+        // it is looked at again.
         let before = generation(kernel)?;
-        if let Some(table) = read_once(kernel, name)?
-            && generation(kernel)? == before
-        {
-            return Ok(table);
+        wait(kernel)?;
+        if let Some(table) = read_once(kernel, name)? {
+            wait(kernel)?;
+            if generation(kernel)? == before {
+                return Ok(table);
+            }
         }
     }
     Err(KernelError::Unsettled { attempts: ATTEMPTS })
+}
+
+fn wait(kernel: &mut Kernel) -> Result<(), KernelError> {
+    kernel.wait_for_others(control(ControlMessage::BatchBegin), control(ControlMessage::BatchEnd))
 }
 
 /// The table if it is there; nothing when an answer was interrupted.
