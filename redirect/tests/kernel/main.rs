@@ -14,6 +14,7 @@ mod cases;
 mod drain;
 mod enrol;
 mod escapes;
+mod fragments;
 mod iptables;
 mod istio_rules;
 mod killed;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         takeover::tests(),
         packets::tests(),
         escapes::tests(),
+        fragments::tests(),
         remembered::tests(),
         matrix::tests(),
         tproxy::tests(),

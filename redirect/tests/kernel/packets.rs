@@ -31,6 +31,7 @@ pub(crate) fn tests() -> Vec<Case> {
         ("a_reply_to_a_foreign_address_finds_the_proxy", ambient, reply),
         ("a_captured_connection_survives_another_plan", ambient, survives),
         ("without_a_proxy_connections_fail", ambient, fails_closed),
+        ("one_port_of_a_client_to_two_ports_waits", ambient, one_port_to_two),
         ("ingress_inbound_is_not_captured", ingress, ingress_inbound),
         ("ingress_a_reply_still_finds_the_proxy", ingress, reply),
         ("ingress_outbound_is_captured", ingress, outbound),
@@ -172,6 +173,26 @@ fn survives(scene: Scene) -> Outcome {
     }
     talk(&client, &captured)?;
     talk(&coming, &inbound)
+}
+
+/// Translated, the two would be the same connection: the second has to wait, and goes nowhere else meanwhile.
+fn one_port_to_two(scene: Scene) -> Outcome {
+    let from = SocketAddr::new(scene.peer_ip(), 45000);
+    let ready = move |socket: &Socket| {
+        socket.set_reuse_address(true)?;
+        socket.bind(&from.into())
+    };
+    let client = connect(&scene.peer, SocketAddr::new(scene.app_ip(), SOME), ready)?;
+    let captured = accept(&scene.plaintext)?;
+    let other = listen(&scene.app, scene.app_ip(), SOME + 1)?;
+    let socket = scene.peer.run(|| Socket::new(Domain::for_address(from), Type::STREAM, None))??;
+    ready(&socket)?;
+    let waits = socket.connect_timeout(&other.local_addr()?.into(), PATIENCE / 20);
+    assert_eq!(waits.map_err(|error| error.kind()), Err(ErrorKind::TimedOut));
+    scene.assert_proxy_idle()?;
+    other.set_nonblocking(true)?;
+    assert_eq!(other.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "it escaped");
+    talk(&client, &captured)
 }
 
 fn fails_closed(scene: Scene) -> Outcome {
