@@ -11,6 +11,7 @@
 //!   the guard is.
 //! * Sets, and so enrolment that keeps connections, are not to be had.
 //! * Where nobody listens for what TPROXY brings, packets are dropped instead of reset.
+//! * Users and groups have to be in the user namespace that owns the network namespace, or the kernel refuses them.
 //! * The proxy's listeners have to carry its mark where inbound TPROXY is used with the guard.
 
 mod decode;

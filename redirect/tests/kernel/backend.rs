@@ -56,6 +56,13 @@ impl Backend {
         self == Self::Nftables || name != "proxy_by_group"
     }
 
+    /// Whether the kernel takes the plan of this name only from the machine's own root: iptables' owners have to be in the user
+    /// namespace, and one that is made for a test has but its own.
+    pub(crate) fn needs_root(self, name: &str) -> bool {
+        self != Self::Nftables
+            && ["sidecar", "inclusions", "exceptions"].iter().any(|kind| name.starts_with(kind))
+    }
+
     /// The case, which needs the programs.
     pub(crate) fn needed(self, case: Case) -> Case {
         match self {

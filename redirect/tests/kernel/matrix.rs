@@ -45,7 +45,8 @@ pub(crate) fn tests() -> Vec<Case> {
                 let case = test(format!("matrix::{backend}_{family}_{name}"), move || {
                     Matrix::new(family, plan)?.compare(backend)
                 });
-                tests.push(backend.needed(case).needs_program("ip"));
+                let case = backend.needed(case).needs_program("ip");
+                tests.push(if backend.needs_root(name) { case.needs_root() } else { case });
             }
         }
     }
