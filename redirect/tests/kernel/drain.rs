@@ -22,7 +22,8 @@ pub(crate) fn tests() -> Vec<Case> {
     }
     cases.push(test("drain::where_nothing_is_captured_nothing_is_done", nothing));
     cases.push(test("drain::what_captures_packet_by_packet_cannot_drain", packet_by_packet));
-    cases
+    // Alone: each is a load that two processors are busy with.
+    cases.into_iter().map(Case::serial).collect()
 }
 
 /// A pod whose capture comes and goes, and a peer; with who answers.

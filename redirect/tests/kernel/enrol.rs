@@ -55,7 +55,8 @@ pub(crate) fn tests() -> Vec<Case> {
         cases.push(test(name, move || drained(family)));
     }
     cases.push(test("enrol::what_captures_packet_by_packet_cannot_tell", packet_by_packet));
-    cases
+    // Alone: each is a load that two processors are busy with.
+    cases.into_iter().map(Case::serial).collect()
 }
 
 /// Has conntrack look at all connections of a pod from now on, or leaves it off.

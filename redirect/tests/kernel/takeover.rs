@@ -44,7 +44,8 @@ pub(crate) fn tests() -> Vec<Case> {
     }
     cases.push(test("takeover::what_istio_has_of_routing_goes_with_the_plan", routing_goes));
     cases.push(test("takeover::a_sidecar_and_a_node_are_left_alone", strangers));
-    cases.into_iter().map(|case| needing(case).needs_program("nft").needs_program("ip")).collect()
+    // Alone: each is a load that two processors are busy with.
+    cases.into_iter().map(|case| needing(case).needs_program("nft").needs_program("ip").serial()).collect()
 }
 
 /// With all that Istio has by default.
