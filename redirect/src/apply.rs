@@ -8,9 +8,11 @@ use crate::elements::Elements;
 use crate::error::{ApplyError, KernelError, RemoveError, VerifyError};
 use crate::family::Family;
 use crate::found::{Found, FoundRouting, FoundTable, Ipv6, Loopback};
-use crate::netlink::{NfTables, Rejected, Routing, is_unknown};
+use crate::interface::InterfaceName;
+use crate::netlink::{Interfaces, NfTables, Rejected, Routing, is_unknown};
 use crate::piece::Piece;
 use crate::plan::{Plan, is_kept};
+use crate::routing::{Route, Way};
 use crate::tcp_timeouts::Remembers;
 use crate::undo::{self, Undo};
 
@@ -234,17 +236,55 @@ impl Kernel {
         }
     }
 
-    /// What there is of routing in the plan's table, for both families: a plan for IPv4 may follow one for both.
+    /// What there is of routing in the plan's tables, for both families: a plan for IPv4 may follow one for both.
     fn find_routing(&mut self, plan: &Plan) -> Result<FoundRouting, KernelError> {
         let mut found = FoundRouting { ipv6: self.loopback.ipv6, ..FoundRouting::default() };
-        let Some(table) = plan.routing_table() else { return Ok(found) };
-        for family in [Family::V4, Family::V6] {
+        let interfaces = self.find_interfaces(plan)?;
+        for (&table, family) in
+            plan.routing_tables().iter().flat_map(|table| Family::ALL.map(|family| (table, family)))
+        {
             if found.ipv6.has_policy_rules(family) {
                 found.policy_rules.extend(self.routing.policy_rules(family, table)?);
-                found.routes.extend(self.routing.routes(family, table, self.loopback.index)?);
+                found.routes.extend(self.routing.routes(family, table, &interfaces)?);
             }
         }
         Ok(found)
+    }
+
+    /// The interfaces by which the plan's routes lead, as far as they are there.
+    fn find_interfaces(&mut self, plan: &Plan) -> Result<Interfaces, KernelError> {
+        let mut interfaces = vec![(InterfaceName::loopback(), self.loopback.index)];
+        for interface in plan.routes().iter().map(|route| route.way.interface()) {
+            if interfaces.iter().all(|(name, _)| *name != interface)
+                && let Some(index) = self.routing.index(&interface)?
+            {
+                interfaces.push((interface, index));
+            }
+        }
+        Ok(interfaces)
+    }
+
+    /// The number of the interface by which a route leads.
+    fn index(&mut self, way: &Way) -> Result<Option<u32>, KernelError> {
+        match way {
+            Way::Here => Ok(Some(self.loopback.index)),
+            Way::By { interface, .. } => self.routing.index(interface),
+        }
+    }
+
+    fn add_route(&mut self, route: &Route) -> Result<(), KernelError> {
+        match self.index(&route.way)? {
+            Some(index) => self.routing.add_route(route, index),
+            None => Err(KernelError::NoInterface(route.way.interface())),
+        }
+    }
+
+    /// A route by an interface that is gone went with it.
+    fn delete_route(&mut self, route: &Route) -> Result<(), KernelError> {
+        match self.index(&route.way)? {
+            Some(index) => self.routing.delete_route(route, index),
+            None => Ok(()),
+        }
     }
 
     /// Adds what is missing of routing, and notes what it has added.
@@ -257,14 +297,14 @@ impl Kernel {
         for difference in compare_routing(plan, before) {
             let (outcome, undo) = match &difference {
                 Difference::Missing(Piece::Route(route)) => {
-                    (self.routing.add_route(*route, self.loopback.index), Undo::Route(*route))
+                    (self.add_route(route), Undo::Route(route.clone()))
                 }
                 Difference::Missing(Piece::PolicyRule(rule)) => {
                     (self.routing.add_policy_rule(*rule), Undo::PolicyRule(*rule))
                 }
                 _ => continue,
             };
-            outcome.map_err(|source| rejected(undo, source))?;
+            outcome.map_err(|source| rejected(undo.clone(), source))?;
             added.push(undo);
         }
         Ok(())
@@ -358,12 +398,13 @@ impl Kernel {
         match step {
             Undo::Table(name) => self.tables.delete(name),
             Undo::PolicyRule(rule) if !self.loopback.ipv6.has_policy_rules(rule.family) => Ok(()),
-            Undo::Route(route) if !self.loopback.ipv6.has_routes(route.family) => Ok(()),
-            Undo::PolicyRule(rule) => {
-                self.routing.delete_policy_rule(rule).map_err(|source| rejected(step, source))
-            }
+            Undo::Route(route) if !self.loopback.ipv6.has_route(&route) => Ok(()),
+            Undo::PolicyRule(rule) => self
+                .routing
+                .delete_policy_rule(rule)
+                .map_err(|source| rejected(Undo::PolicyRule(rule), source)),
             Undo::Route(route) => {
-                self.routing.delete_route(route, self.loopback.index).map_err(|source| rejected(step, source))
+                self.delete_route(&route).map_err(|source| rejected(Undo::Route(route), source))
             }
         }
     }

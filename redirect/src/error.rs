@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::compare::Difference;
+use crate::interface::InterfaceName;
 use crate::piece::Piece;
 
 /// Why a plan could not be applied, or not be proved to be.
@@ -112,6 +113,9 @@ pub enum KernelError {
     /// The kernel ended its answer without the part asked for.
     #[error("the kernel's answer lacks what was asked for")]
     Incomplete,
+    /// There is no interface of this name.
+    #[error("there is no interface {0}")]
+    NoInterface(InterfaceName),
     /// What is being read changed during each of so many attempts.
     #[error("what is read keeps changing, after {attempts} attempts")]
     Unsettled {

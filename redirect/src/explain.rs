@@ -11,6 +11,7 @@ use crate::family::Family;
 use crate::interface::InterfaceName;
 use crate::plan::Plan;
 use crate::port::Port;
+use crate::routing::{PolicyRule, Route};
 use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 
@@ -183,17 +184,17 @@ impl<'plan> Walk<'plan, '_> {
         let Packet { destination, mark, .. } = self.packet;
         let family = Family::of(destination.ip());
         let is_here = destination.ip().is_loopback() || self.here.addresses.contains(&destination.ip());
-        let is_marked = || {
-            self.plan.policy_rules().iter().any(|rule| {
-                let has_route = self
-                    .plan
-                    .routes()
-                    .iter()
-                    .any(|route| (route.family, route.table) == (family, rule.table));
-                rule.family == family && rule.mark.is_on(mark) && has_route
-            })
+        let marked = |rule: &&PolicyRule| rule.family == family && rule.mark.is_on(mark);
+        let way = |rule: &PolicyRule| {
+            let is_its = |route: &&Route| (route.family, route.table) == (family, rule.table);
+            self.plan.routes().iter().find(is_its).map(|route| route.way.interface())
         };
-        if is_here || is_marked() { InterfaceName::loopback() } else { self.here.outside.clone() }
+        let routed = || self.plan.policy_rules().iter().filter(marked).find_map(way);
+        if is_here {
+            InterfaceName::loopback()
+        } else {
+            routed().unwrap_or_else(|| self.here.outside.clone())
+        }
     }
 
     /// All chains at a hook. What ends the packet's way as a whole is its fate.

@@ -3,7 +3,7 @@
 use crate::chain::Attachment;
 use crate::elements::{Element, Elements};
 use crate::family::Family;
-use crate::routing::{PolicyRule, Route};
+use crate::routing::{PolicyRule, Route, Way};
 use crate::rule::Rule;
 use crate::set::{Set, SetKind};
 use crate::tcp_timeouts::{self, Remembers, TcpTimeouts};
@@ -20,9 +20,9 @@ pub(crate) struct Found {
 /// What there is of routing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FoundRouting {
-    /// The rules that pick the plan's routing table.
+    /// The rules that pick one of the plan's routing tables.
     pub(crate) policy_rules: Vec<FoundPolicyRule>,
-    /// The routes of that table.
+    /// The routes of these tables.
     pub(crate) routes: Vec<FoundRoute>,
     pub(crate) ipv6: Ipv6,
 }
@@ -120,7 +120,7 @@ pub(crate) enum FoundPolicyRule {
 }
 
 /// A route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FoundRoute {
     Ours(Route),
     Foreign { table: u32, prefix: u8 },
@@ -149,11 +149,13 @@ pub enum Ipv6 {
 }
 
 impl Ipv6 {
-    /// Whether a route of this family by the loopback interface can be.
-    pub(crate) fn has_routes(self, family: Family) -> bool {
-        match (family, self) {
-            (Family::V4, _) | (Family::V6, Self::On) => true,
-            (Family::V6, Self::OffOnLoopback | Self::Absent) => false,
+    /// Whether there can be such a route.
+    pub(crate) fn has_route(self, route: &Route) -> bool {
+        match (route.family, self, &route.way) {
+            (Family::V4, _, _)
+            | (Family::V6, Self::On, _)
+            | (Family::V6, Self::OffOnLoopback, Way::By { .. }) => true,
+            (Family::V6, Self::OffOnLoopback, Way::Here) | (Family::V6, Self::Absent, _) => false,
         }
     }
 

@@ -26,6 +26,8 @@
 //! # }
 //! ```
 //!
+//! For the node's own namespace there are [`ProbeExemption`], beside capture in pods, and [`NodeLevel`], instead of it.
+//!
 //! There are no cargo features.
 
 #![forbid(unsafe_code)]
@@ -53,6 +55,7 @@ mod live;
 mod mark;
 mod netlink;
 mod network;
+mod node_level;
 mod owner;
 mod piece;
 mod plan;
@@ -95,13 +98,14 @@ pub use live::{
 };
 pub use mark::{Mark, MarkError, Marks, MarksError};
 pub use network::{Network, NetworkError};
+pub use node_level::{Gateways, Leg, NodeLevel, NodeLevelError};
 pub use owner::Owner;
 pub use piece::Piece;
 pub use plan::{Plan, TABLE};
 pub use port::{Port, PortError};
 pub use port_range::{PortRange, PortRangeError};
 pub use probe_exemption::{ProbeExemption, Prober};
-pub use routing::{PolicyRule, ReplyRouting, ReplyRoutingError, Route};
+pub use routing::{PolicyRule, ReplyRouting, ReplyRoutingError, Route, Way};
 pub use rule::{Action, Match, Protocol, Rule, Test};
 pub use set::{Set, SetKind};
 pub use tcp_flags::TcpFlags;

@@ -1,8 +1,10 @@
-//! Routing: the routes and policy rules by which replies of the application find the proxy.
+//! Routing: the routes and policy rules by which packets find the proxy.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::family::Family;
+use crate::interface::InterfaceName;
 use crate::mark::Mark;
 
 /// The routing table and the rule priority that capture takes for itself. Always valid.
@@ -58,13 +60,40 @@ impl ReplyRouting {
     }
 }
 
-/// A route that delivers every address to this namespace itself: `local default dev lo` in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A route for every address of a family, in a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Of which family's addresses.
     pub family: Family,
     /// In which table.
     pub table: u32,
+    /// Where it leads.
+    pub way: Way,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Way {
+    /// To this namespace itself, by loopback.
+    Here,
+    /// By an interface to a neighbour, which is there whatever addresses the interface has (`onlink`).
+    By {
+        /// The interface.
+        interface: InterfaceName,
+        /// The neighbour.
+        gateway: IpAddr,
+    },
+}
+
+impl Way {
+    /// The interface that packets take.
+    pub fn interface(&self) -> InterfaceName {
+        match self {
+            Self::Here => InterfaceName::loopback(),
+            Self::By { interface, .. } => interface.clone(),
+        }
+    }
 }
 
 impl fmt::Display for Route {
@@ -74,7 +103,16 @@ impl fmt::Display for Route {
             Family::V4 => ("-4", "0.0.0.0/0"),
             Family::V6 => ("-6", "::/0"),
         };
-        write!(f, "ip {flag} route add local {everything} dev lo table {}", self.table)
+        match &self.way {
+            Way::Here => write!(f, "ip {flag} route add local {everything} dev lo table {}", self.table),
+            Way::By { interface, gateway } => {
+                let table = self.table;
+                write!(
+                    f,
+                    "ip {flag} route add {everything} via {gateway} dev {interface} onlink table {table}"
+                )
+            }
+        }
     }
 }
 

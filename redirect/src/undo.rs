@@ -4,7 +4,7 @@ use crate::plan::Plan;
 use crate::routing::{PolicyRule, Route};
 
 /// One step of taking a plan away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Undo {
     Table(&'static str),
     PolicyRule(PolicyRule),
@@ -19,6 +19,6 @@ pub(crate) fn steps(plan: &Plan) -> Vec<Undo> {
 /// The steps that are about routing.
 pub(crate) fn routing(plan: &Plan) -> Vec<Undo> {
     let policy_rules = plan.policy_rules().iter().copied().map(Undo::PolicyRule);
-    let routes = plan.routes().iter().copied().map(Undo::Route);
+    let routes = plan.routes().iter().cloned().map(Undo::Route);
     policy_rules.chain(routes).collect()
 }

@@ -211,17 +211,17 @@ fn compare_policy_rules(plan: &Plan, found: &FoundRouting, differences: &mut Vec
 }
 
 fn compare_routes(plan: &Plan, found: &FoundRouting, differences: &mut Vec<Difference>) {
-    for &route in plan.routes() {
-        let there = found.routes.contains(&FoundRoute::Ours(route));
-        if found.ipv6.has_routes(route.family) && !there {
-            differences.push(Difference::Missing(Piece::Route(route)));
+    for route in plan.routes() {
+        let there = found.routes.contains(&FoundRoute::Ours(route.clone()));
+        if found.ipv6.has_route(route) && !there {
+            differences.push(Difference::Missing(Piece::Route(route.clone())));
         }
     }
     for extra in &found.routes {
-        match *extra {
-            FoundRoute::Ours(route) if plan.routes().contains(&route) => {}
-            FoundRoute::Ours(route) => differences.push(Difference::Extra(Piece::Route(route))),
-            FoundRoute::Foreign { table, prefix } => {
+        match extra {
+            FoundRoute::Ours(route) if plan.routes().contains(route) => {}
+            FoundRoute::Ours(route) => differences.push(Difference::Extra(Piece::Route(route.clone()))),
+            &FoundRoute::Foreign { table, prefix } => {
                 differences.push(Difference::Extra(Piece::ForeignRoute { table, prefix }));
             }
         }

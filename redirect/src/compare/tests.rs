@@ -30,7 +30,7 @@ fn found(plan: &Plan) -> Found {
         table: Some(FoundTable { dormant: false, objects, sets: Vec::new(), chains: chains.collect() }),
         routing: FoundRouting {
             policy_rules: plan.policy_rules().iter().copied().map(FoundPolicyRule::Ours).collect(),
-            routes: plan.routes().iter().copied().map(FoundRoute::Ours).collect(),
+            routes: plan.routes().iter().cloned().map(FoundRoute::Ours).collect(),
             ipv6: Ipv6::On,
         },
     }

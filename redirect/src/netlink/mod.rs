@@ -27,7 +27,7 @@ mod unread;
 
 pub(crate) use batch::{NfTables, Rejected, is_unknown};
 pub(crate) use conntrack::{Conntrack, Tracked};
-pub(crate) use routing::Routing;
+pub(crate) use routing::{Interfaces, Routing};
 pub(crate) use sock_diag::SockDiag;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkExtentMask, LinkFlags, LinkMessage,
 };
 use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -16,12 +16,15 @@ use crate::family::Family;
 use crate::found::{FoundPolicyRule, FoundRoute, Ipv6, Loopback};
 use crate::interface::InterfaceName;
 use crate::mark::Mark;
-use crate::routing::{PolicyRule, Route};
+use crate::routing::{PolicyRule, Route, Way};
 
 use super::socket::{Conversation, Dump, Request};
 
 /// How often to start again when routing changes while it is read.
 const ATTEMPTS: u32 = 5;
+
+/// The interfaces by which routes of a plan lead, with their numbers.
+pub(crate) type Interfaces = Vec<(InterfaceName, u32)>;
 
 /// A conversation with rtnetlink.
 pub(crate) struct Routing(Conversation<RouteNetlinkMessage, RouteNetlinkMessage>);
@@ -37,13 +40,25 @@ impl Routing {
 
     /// What the loopback interface is able to do.
     pub(crate) fn loopback(&mut self) -> Result<Loopback, KernelError> {
+        self.link(&InterfaceName::loopback()).map(|link| loopback(&link))
+    }
+
+    /// The number of an interface; none when there is no such interface.
+    pub(crate) fn index(&mut self, interface: &InterfaceName) -> Result<Option<u32>, KernelError> {
+        match self.link(interface) {
+            Err(error) if error.refusal() == Some(libc::ENODEV) => Ok(None),
+            outcome => outcome.map(|link| Some(link.header.index)),
+        }
+    }
+
+    fn link(&mut self, interface: &InterfaceName) -> Result<LinkMessage, KernelError> {
         let mut question = LinkMessage::default();
         question.attributes = vec![
-            LinkAttribute::IfName(InterfaceName::loopback().to_string()),
+            LinkAttribute::IfName(interface.to_string()),
             LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]),
         ];
         match self.0.ask(RouteNetlinkMessage::GetLink(question))? {
-            RouteNetlinkMessage::NewLink(link) => Ok(loopback(&link)),
+            RouteNetlinkMessage::NewLink(link) => Ok(link),
             _ => Err(KernelError::Incomplete),
         }
     }
@@ -68,12 +83,12 @@ impl Routing {
         Ok(found.collect())
     }
 
-    /// The routes of this table; `loopback` is the index of the loopback interface.
+    /// The routes of this table, as far as they are by one of these interfaces or another.
     pub(crate) fn routes(
         &mut self,
         family: Family,
         table: u32,
-        loopback: u32,
+        interfaces: &Interfaces,
     ) -> Result<Vec<FoundRoute>, KernelError> {
         let mut question = RouteMessage::default();
         question.header.address_family = address_family(family);
@@ -84,7 +99,7 @@ impl Routing {
             outcome => outcome?,
         };
         let found = routes.iter().filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewRoute(route) => found_route(route, family, table, loopback),
+            RouteNetlinkMessage::NewRoute(route) => found_route(route, family, table, interfaces),
             _ => None,
         });
         Ok(found.collect())
@@ -103,14 +118,14 @@ impl Routing {
     }
 
     /// Adds a route. One of another kind for the same addresses is not replaced: it is someone else's.
-    pub(crate) fn add_route(&mut self, route: Route, loopback: u32) -> Result<(), KernelError> {
-        let message = RouteNetlinkMessage::NewRoute(route_message(route, loopback));
+    pub(crate) fn add_route(&mut self, route: &Route, interface: u32) -> Result<(), KernelError> {
+        let message = RouteNetlinkMessage::NewRoute(route_message(route, interface));
         self.0.command(Request { message, flags: NLM_F_CREATE | NLM_F_EXCL })
     }
 
     /// Deletes a route, if it is there, whoever has added it.
-    pub(crate) fn delete_route(&mut self, route: Route, loopback: u32) -> Result<(), KernelError> {
-        let mut message = route_message(route, loopback);
+    pub(crate) fn delete_route(&mut self, route: &Route, interface: u32) -> Result<(), KernelError> {
+        let mut message = route_message(route, interface);
         message.header.protocol = RouteProtocol::Unspec;
         let message = RouteNetlinkMessage::DelRoute(message);
         // An empty table of IPv6 holds what stands for no route, which the kernel does not delete.
@@ -201,35 +216,62 @@ fn found_policy_rule(message: &RuleMessage, family: Family, table: u32) -> Optio
     })
 }
 
-fn route_message(route: Route, loopback: u32) -> RouteMessage {
+fn route_message(route: &Route, interface: u32) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = address_family(route.family);
     message.header.protocol = RouteProtocol::Static;
-    message.header.scope = RouteScope::Host;
-    message.header.kind = RouteType::Local;
-    message.attributes = vec![RouteAttribute::Table(route.table), RouteAttribute::Oif(loopback)];
+    message.attributes = vec![RouteAttribute::Table(route.table), RouteAttribute::Oif(interface)];
+    match &route.way {
+        Way::Here => {
+            message.header.scope = RouteScope::Host;
+            message.header.kind = RouteType::Local;
+        }
+        Way::By { gateway, .. } => {
+            message.header.scope = RouteScope::Universe;
+            message.header.kind = RouteType::Unicast;
+            message.header.flags = RouteFlags::Onlink;
+            message.attributes.push(RouteAttribute::Gateway((*gateway).into()));
+        }
+    }
     message
 }
 
 /// What `route_message` says, read back; nothing when the route is not in `table`.
-fn found_route(message: &RouteMessage, family: Family, table: u32, loopback: u32) -> Option<FoundRoute> {
+fn found_route(
+    message: &RouteMessage,
+    family: Family,
+    table: u32,
+    interfaces: &Interfaces,
+) -> Option<FoundRoute> {
     let header = &message.header;
-    let (mut holds, mut by_loopback) = (u32::from(header.table), false);
-    let mut plain = header.kind == RouteType::Local
-        && header.flags == RouteFlags::empty()
-        && (header.source_prefix_length, header.destination_prefix_length, header.tos) == (0, 0, 0);
+    let (mut holds, mut number, mut gateway) = (u32::from(header.table), None, None);
+    let mut plain = (header.source_prefix_length, header.destination_prefix_length, header.tos) == (0, 0, 0);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Table(found) => holds = *found,
-            RouteAttribute::Oif(found) => by_loopback = *found == loopback,
+            RouteAttribute::Oif(found) => number = Some(*found),
+            RouteAttribute::Gateway(RouteAddress::Inet(found)) => gateway = Some((*found).into()),
+            RouteAttribute::Gateway(RouteAddress::Inet6(found)) => gateway = Some((*found).into()),
             // What IPv6 adds to every route: a metric, a preference among routers, statistics.
             RouteAttribute::Priority(_) | RouteAttribute::Preference(_) | RouteAttribute::CacheInfo(_) => {}
             _ => plain = false,
         }
     }
+    // What the interface does at the moment is not what the route says.
+    let flags = header.flags - RouteFlags::Dead - RouteFlags::Linkdown;
+    let name = |number| interfaces.iter().find(|(_, its)| *its == number).map(|(name, _)| name.clone());
+    let way = match (header.kind, number.and_then(name), gateway) {
+        (RouteType::Local, Some(name), None) if name == InterfaceName::loopback() && flags.is_empty() => {
+            Some(Way::Here)
+        }
+        (RouteType::Unicast, Some(interface), Some(gateway)) if flags == RouteFlags::Onlink => {
+            Some(Way::By { interface, gateway })
+        }
+        _ => None,
+    };
     let prefix = header.destination_prefix_length;
-    (holds == table).then_some(match plain && by_loopback {
-        true => FoundRoute::Ours(Route { family, table }),
-        false => FoundRoute::Foreign { table, prefix },
+    (holds == table).then_some(match way.filter(|_| plain) {
+        Some(way) => FoundRoute::Ours(Route { family, table, way }),
+        None => FoundRoute::Foreign { table, prefix },
     })
 }

@@ -23,6 +23,7 @@ mod exceptions;
 mod guard;
 mod inbound;
 mod keeping;
+mod node_level;
 mod opening;
 mod outbound;
 mod past;
@@ -67,7 +68,7 @@ pub struct Plan {
     chains: Vec<Chain>,
     policy_rules: Vec<PolicyRule>,
     routes: Vec<Route>,
-    routing_table: Option<u32>,
+    routing_tables: Vec<u32>,
     proxy_sockets: ProxySockets,
 }
 
@@ -105,7 +106,7 @@ impl Plan {
             chains: chains.into_iter().filter(|chain| !chain.rules.is_empty()).collect(),
             policy_rules: replies::policy_rules(intent),
             routes: replies::routes(intent),
-            routing_table: Some(intent.reply_routing().table()),
+            routing_tables: vec![intent.reply_routing().table()],
             proxy_sockets: ProxySockets::new(intent),
         }
     }
@@ -135,9 +136,9 @@ impl Plan {
         &self.policy_rules
     }
 
-    /// The routing table that the plan takes for itself, if it routes anything.
-    pub fn routing_table(&self) -> Option<u32> {
-        self.routing_table
+    /// The routing tables that the plan takes for itself.
+    pub fn routing_tables(&self) -> &[u32] {
+        &self.routing_tables
     }
 
     /// The plan for a kernel that has no timeouts for some connections only.

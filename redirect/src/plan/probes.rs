@@ -40,7 +40,7 @@ impl Plan {
             chains,
             policy_rules: Vec::new(),
             routes: Vec::new(),
-            routing_table: None,
+            routing_tables: Vec::new(),
             proxy_sockets: ProxySockets::none(),
         }
     }

@@ -13,7 +13,7 @@
 use crate::family::Family;
 use crate::intent::{Guard, Intent, Method, ProxyIdentity};
 use crate::interface::InterfaceName;
-use crate::routing::{PolicyRule, Route};
+use crate::routing::{PolicyRule, Route, Way};
 use crate::rule::{Action, Match, Rule, Test};
 
 use super::captured_families;
@@ -70,7 +70,7 @@ pub(super) fn policy_rules(intent: &Intent) -> Vec<PolicyRule> {
 /// In that table every address is local.
 pub(super) fn routes(intent: &Intent) -> Vec<Route> {
     let table = intent.reply_routing().table();
-    routed_families(intent).iter().map(|&family| Route { family, table }).collect()
+    routed_families(intent).iter().map(|&family| Route { family, table, way: Way::Here }).collect()
 }
 
 /// A proxy in the pod delivers from an address of its own, to which answers find their way.

@@ -21,6 +21,7 @@ mod killed;
 mod live;
 mod load;
 mod matrix;
+mod node_level;
 mod packets;
 mod probes;
 mod programs;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         text::tests(),
         iptables::tests(),
         probes::tests(),
+        node_level::tests(),
         takeover::tests(),
         packets::tests(),
         escapes::tests(),

@@ -1,22 +1,25 @@
-//! The plans that are made of a plan, as text.
+//! The plans that are made of a plan, and that of the node, as text.
 
 use std::path::PathBuf;
 
 use super::intents::all_intents as intents;
 use crate::plan::{Before, Plan};
 use crate::rule::{Action, Match};
-use crate::{Family, Intent, Method, render};
+use crate::{Family, Intent, Method, NodeLevel, render};
 
 use proptest::prelude::*;
 
 #[test]
 fn each_stage_renders_as_its_golden_file() {
     let plan = Plan::new(&Intent::ambient());
+    let links = ["fd00:7f::2".parse().unwrap(), "fd00:7e::2".parse().unwrap()];
+    let level = NodeLevel::istio(Some(links)).unwrap();
     let stages = [
         ("keeping", plan.keeping()),
         ("opening", plan.opening(Before::Open).unwrap()),
         ("opening_guarded", plan.opening(Before::Guarded).unwrap()),
         ("draining", plan.draining().unwrap()),
+        ("node_level", level.plan()),
     ];
     let bless = std::env::var_os("INPOD_BLESS").is_some_and(|value| value == "1");
     for (name, stage) in stages {
