@@ -2,12 +2,15 @@
 
 use crate::apply::{Kernel, possible};
 use crate::compare::{Difference, Verdict, compare};
+use crate::connection::Connection;
 use crate::elements::Elements;
 use crate::netlink::{Rejected, SockDiag};
 use crate::piece::Piece;
 use crate::plan::{Before, Plan};
 
 use super::error::{DrainError, ListError};
+use super::existing::connection;
+use super::hold::Hold;
 use super::proxy;
 use super::tcp_socket::TcpSocket;
 
@@ -23,24 +26,33 @@ pub struct Drained {
 /// business, and lets captured ones go on: the first phase of taking a plan away. [`remove`](crate::remove) is the second, for when
 /// [`captured`] finds none any more or patience ends: those that are left then break.
 ///
-/// First the guard goes, then the capture of new connections, each in one transaction. Can be repeated, and
-/// [`apply`](crate::apply) or [`enrol`](crate::enrol) take it back. Where nothing is captured, nothing is done.
+/// First the guard goes, then the capture of new connections, each in one transaction. Where what is sent is captured packet by
+/// packet ([`Method::Tproxy`](crate::Method::Tproxy)), both go at once, and what opens a connection meanwhile is dropped and sent
+/// again by its sender, a second later. Can be repeated, and [`apply`](crate::apply) or [`enrol`](crate::enrol) take it back. Where
+/// nothing is captured, nothing is done.
 ///
 /// # Errors
 /// See [`DrainError`]. When the kernel refuses, everything is captured as before, or without the guard.
 pub fn drain(plan: &Plan) -> Result<Drained, DrainError> {
-    let unguarded = plan.opening(Before::Open).ok_or(DrainError::PacketByPacket)?;
-    let draining = plan.draining().ok_or(DrainError::PacketByPacket)?;
+    let draining = plan.draining();
     let mut kernel = Kernel::open().map_err(DrainError::Look)?;
     let before = kernel.find(plan).map_err(DrainError::Look)?;
     let draining = possible(&draining, &before);
     if before.table.is_some() && compare(&draining, &before) != Verdict::Same {
-        let refused = |Rejected { piece, source }| DrainError::Rejected { piece, source };
-        // The guard goes first: a packet that opens a connection is refused when it meets the one without capture and the
-        // other still with it, as has been seen under load.
-        for stage in [&unguarded, &draining] {
-            let there = kernel.find(plan).map_err(DrainError::Look)?;
-            kernel.put_table(&possible(stage, &there), &Elements::new(), &there).map_err(refused)?;
+        match plan.opening(Before::Open) {
+            // The guard goes first: a packet that opens a connection is refused when it meets the one without capture and the
+            // other still with it, as has been seen under load.
+            Some(unguarded) => {
+                put(&mut kernel, &unguarded, &Elements::new())?;
+                put(&mut kernel, &draining, &Elements::new())?;
+            }
+            None => {
+                let _hold = Hold::new(plan).map_err(refused)?;
+                let ends = captured(plan).map_err(DrainError::Unlisted)?;
+                let going_on =
+                    draining.going_on(ends.iter().filter_map(connection).map(Connection::reversed));
+                put(&mut kernel, &draining, &going_on)?;
+            }
         }
         let after = kernel.find(plan).map_err(DrainError::Unproven)?;
         if let Verdict::Differs(differences) = compare(&draining, &after) {
@@ -53,6 +65,15 @@ pub fn drain(plan: &Plan) -> Result<Drained, DrainError> {
         }
     }
     captured(plan).map(|captured| Drained { captured }).map_err(DrainError::List)
+}
+
+fn put(kernel: &mut Kernel, stage: &Plan, elements: &Elements) -> Result<(), DrainError> {
+    let there = kernel.find(stage).map_err(DrainError::Look)?;
+    kernel.put_table(&possible(stage, &there), elements, &there).map_err(refused)
+}
+
+fn refused(Rejected { piece, source }: Rejected) -> DrainError {
+    DrainError::Rejected { piece, source }
 }
 
 fn of_routing(difference: &Difference) -> bool {

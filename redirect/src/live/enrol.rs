@@ -6,20 +6,25 @@
 //!   (c) the plan, which leaves just that alone; or it is ended first
 //! ```
 //!
+//! Where what is sent is captured packet by packet, later packets of a new connection look like those of an old one. Then (a) is to
+//! hold back what opens a connection ([`Hold`]), and those that are there can only be reset.
+//!
 //! Each of (a) and (c) is one transaction. Between any two steps at least what opens is captured, so that who starts again after an
 //! interruption finds what he would have found.
 
 use crate::apply::{Applied, elements, put, verify};
 use crate::compare::Verdict;
 use crate::elements::Elements;
+use crate::error::ApplyError;
 use crate::found::{FoundRule, FoundTable};
-use crate::netlink::{NfTables, SockDiag};
+use crate::netlink::{NfTables, Rejected, SockDiag};
 use crate::plan::{Before, Plan};
 use crate::rule::Action;
 
 use super::end::Ending;
 use super::error::{EndError, EnrolError};
 use super::existing::connection;
+use super::hold::Hold;
 use super::look::look;
 use super::tcp_socket::{TcpSocket, TcpState};
 
@@ -58,6 +63,12 @@ pub fn enrol(plan: &Plan, choice: Existing) -> Result<Enrolled, EnrolError> {
     if choice == Existing::Keep && verify(plan).map_err(EnrolError::Verify)? == Verdict::Same {
         return in_place(plan);
     }
+    if plan.diverts() {
+        return match choice {
+            Existing::Keep => Err(EnrolError::PacketByPacket),
+            Existing::Reset => held(plan),
+        };
+    }
     let mut sockets = SockDiag::open().map_err(EnrolError::List)?;
     open(plan)?;
     let older = look(plan, &mut sockets).map_err(EnrolError::List)?;
@@ -70,11 +81,27 @@ pub fn enrol(plan: &Plan, choice: Existing) -> Result<Enrolled, EnrolError> {
             Ok(Enrolled { applied, kept: older, reset: Vec::new(), left: Vec::new() })
         }
         Existing::Reset => {
-            let (reset, left) = end_all(&mut sockets, older)?;
-            let applied = put(plan, Some(&Elements::new())).map_err(EnrolError::Apply)?;
-            Ok(Enrolled { applied, kept: Vec::new(), reset, left })
+            // What only asks for a connection has none: it asks again, and is captured.
+            let open = older.into_iter().filter(|socket| socket.state != TcpState::SynSent).collect();
+            reset_all(plan, &mut sockets, open)
         }
     }
+}
+
+/// Where each packet is captured for itself: while nobody opens a connection, all that are open and not captured end. So does what has
+/// asked for one: it may have been answered past the proxy.
+fn held(plan: &Plan) -> Result<Enrolled, EnrolError> {
+    let mut sockets = SockDiag::open().map_err(EnrolError::List)?;
+    let refused = |Rejected { piece, source }| EnrolError::Apply(ApplyError::Rejected { piece, source });
+    let _hold = Hold::new(plan).map_err(refused)?;
+    let older = look(plan, &mut sockets).map_err(EnrolError::List)?;
+    reset_all(plan, &mut sockets, older)
+}
+
+fn reset_all(plan: &Plan, sockets: &mut SockDiag, older: Vec<TcpSocket>) -> Result<Enrolled, EnrolError> {
+    let (reset, left) = end_all(sockets, older)?;
+    let applied = put(plan, Some(&Elements::new())).map_err(EnrolError::Apply)?;
+    Ok(Enrolled { applied, kept: Vec::new(), reset, left })
 }
 
 /// Captures what opens a connection.
@@ -99,10 +126,6 @@ fn end_all(
 ) -> Result<(Vec<TcpSocket>, Vec<TcpSocket>), EnrolError> {
     let (mut reset, mut left) = (Vec::new(), Vec::new());
     for socket in older {
-        // What only asks for a connection has none: it asks again, and is captured.
-        if socket.state == TcpState::SynSent {
-            continue;
-        }
         match sockets.end(&socket) {
             Ok(Ending::Done) => reset.push(socket),
             Ok(Ending::Gone) => {}

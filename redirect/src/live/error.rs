@@ -32,8 +32,8 @@ pub struct EndError {
 #[non_exhaustive]
 pub enum EnrolError {
     /// The plan captures what is sent packet by packet ([`Method::Tproxy`](crate::Method::Tproxy)), so that it cannot be told
-    /// which connections were there before. Nothing was changed.
-    #[error("the plan captures packet by packet: older connections cannot be told from captured ones")]
+    /// which connections were there before, and they not be kept. They can be reset. Nothing was changed.
+    #[error("the plan captures packet by packet: older connections can be reset, but not kept")]
     PacketByPacket,
     /// The kernel could not be asked about the namespace. Nothing was changed.
     #[error("cannot look at the namespace")]
@@ -71,13 +71,12 @@ pub enum ForgetError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DrainError {
-    /// The plan captures what is sent packet by packet ([`Method::Tproxy`](crate::Method::Tproxy)), so that capture ends for all
-    /// connections at once or for none. Nothing was changed.
-    #[error("the plan captures packet by packet: capture ends for all connections at once")]
-    PacketByPacket,
     /// The kernel could not be asked about the namespace. Nothing was changed.
     #[error("cannot look at the namespace")]
     Look(#[source] KernelError),
+    /// It could not be told which connections are captured, so that these could go on. Nothing was changed.
+    #[error("cannot tell which connections are to go on")]
+    Unlisted(#[source] ListError),
     /// The kernel did not take a piece. Everything is captured as before, or without the guard.
     #[error("the kernel did not take {piece}")]
     Rejected {

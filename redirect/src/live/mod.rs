@@ -6,6 +6,7 @@ mod enrol;
 mod error;
 mod existing;
 mod forget;
+mod hold;
 mod list;
 mod look;
 mod proxy;

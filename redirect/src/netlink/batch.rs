@@ -3,7 +3,7 @@
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook as HookAttribute, InetHookNumber, NfTablesMessage, RuleAttribute,
-    RuleMessage, SetAttribute, SetMessage, TableAttribute, TableMessage,
+    RuleMessage, SetAttribute, SetMessage, TableAttribute, TableFlags, TableMessage,
 };
 use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
@@ -54,6 +54,17 @@ impl NfTables {
         let made = NfTablesMessage::NewTable(table_named(table));
         let made = order(Piece::Table(table), made, NLM_F_CREATE | NLM_F_EXCL);
         self.transact(table, [made].into_iter().chain(contents(plan, elements)).collect())
+    }
+
+    /// Makes the plan's table as one that is this conversation's own (`NFT_TABLE_F_OWNER`, Linux 5.12): nobody else changes it, and when
+    /// the conversation ends, the kernel deletes it. Refused with `EEXIST` when there is one of its name.
+    pub(crate) fn own(&mut self, plan: &Plan) -> Result<(), Rejected> {
+        let table = plan.table();
+        let mut message = table_named(table);
+        message.attributes.push(TableAttribute::Flags(TableFlags::Owner));
+        let made = NfTablesMessage::NewTable(message);
+        let made = order(Piece::Table(table), made, NLM_F_CREATE | NLM_F_EXCL);
+        self.transact(table, [made].into_iter().chain(contents(plan, &Elements::new())).collect())
     }
 
     /// Puts the plan's table in place of whatever has its name, with this in its sets, in one step for every packet.

@@ -46,7 +46,7 @@ fn takes(chain: &Chain, rule: &Rule) -> bool {
 }
 
 /// Whether a rule routes what is sent back, without asking whether that answers the proxy.
-fn diverts(chain: &Chain, rule: &Rule) -> bool {
+pub(crate) fn diverts(chain: &Chain, rule: &Rule) -> bool {
     let of_connection = |condition: &Match| matches!(condition, Match::ConnectionMark(_));
     chain.attachment.hook == Hook::Output
         && matches!(rule.action(), Action::SetPacketMark(_))

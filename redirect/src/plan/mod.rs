@@ -16,11 +16,12 @@
 //! * With IPv4 only, no rule touches an IPv6 packet.
 //! * What would escape capture is refused ([`guard`]), unless the intent has [`Guard::Off`](crate::Guard::Off).
 
-mod capturing;
+pub(crate) mod capturing;
 mod dns;
 mod draining;
 mod exceptions;
 mod guard;
+mod holding;
 mod inbound;
 mod keeping;
 mod node_level;

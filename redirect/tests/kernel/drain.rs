@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 
 use inpod_redirect::{
-    DrainError, Family, Intent, Method, Plan, Verdict, apply, captured, drain, remove, tcp_sockets, verify,
+    Family, Intent, Method, Plan, Verdict, apply, captured, drain, remove, tcp_sockets, verify,
 };
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{Lab, Pod};
@@ -17,11 +17,13 @@ use crate::scene::{HBONE, OUTBOUND, PLAINTEXT, SOME, ip, wildcard};
 pub(crate) fn tests() -> Vec<Case> {
     let mut cases = Vec::new();
     for family in [Family::V4, Family::V6] {
-        let case = move || captured_go_on(family);
-        cases.push(test(format!("drain::{family}_captured_connections_go_on_and_new_ones_are_direct"), case));
+        for method in [Method::Redirect, Method::Tproxy] {
+            let name =
+                format!("drain::{family}_{method:?}_captured_connections_go_on_and_new_ones_are_direct");
+            cases.push(test(name.to_lowercase(), move || captured_go_on(family, method)));
+        }
     }
     cases.push(test("drain::where_nothing_is_captured_nothing_is_done", nothing));
-    cases.push(test("drain::what_captures_packet_by_packet_cannot_drain", packet_by_packet));
     // Alone: each is a load that two processors are busy with.
     cases.into_iter().map(Case::serial).collect()
 }
@@ -79,9 +81,10 @@ pub(crate) fn well(loads: impl IntoIterator<Item = Load>) -> Vec<Report> {
     reports
 }
 
-fn captured_go_on(family: Family) -> Outcome {
+fn captured_go_on(family: Family, method: Method) -> Outcome {
     let stage = Stage::new(family)?;
-    let plan = Plan::new(&Intent::ambient());
+    let intent = Intent::ambient().with_inbound_method(method).with_outbound_method(method);
+    let plan = Plan::new(&intent);
     stage.app.run(|| apply(&plan))??;
     let old = stage.loads(20, Life::Long)?;
     let changing = stage.loads(20, Life::Short)?;
@@ -121,16 +124,6 @@ fn nothing() -> Outcome {
         assert_eq!(tcp_sockets()?, []);
         let Verdict::Differs(differences) = verify(&plan)? else { panic!("it has put rules there") };
         assert_eq!(differences.first().map(ToString::to_string).as_deref(), Some("missing: table inpod"));
-        Ok(())
-    })?
-}
-
-fn packet_by_packet() -> Outcome {
-    let plan = Plan::new(&Intent::ambient().with_outbound_method(Method::Tproxy));
-    fresh()?.run(|| -> Outcome {
-        apply(&plan)?;
-        assert!(matches!(drain(&plan), Err(DrainError::PacketByPacket)));
-        assert_eq!(verify(&plan)?, Verdict::Same);
         Ok(())
     })?
 }

@@ -18,7 +18,8 @@ use crate::live::pods;
 use crate::load::{CANARY, Echo, Life, Load, Who};
 use crate::rules::fresh;
 use crate::scene::{
-    OUTBOUND, PLAINTEXT, SOME, accept, connect, ip, listen, marked, settle, talk, unmarked, wildcard,
+    OUTBOUND, PLAINTEXT, SOME, accept, connect, ip, listen, listen_as_proxy, marked, settle, talk, unmarked,
+    wildcard,
 };
 use crate::text::nft;
 
@@ -33,10 +34,11 @@ enum Conntrack {
 type Test = (&'static str, fn(Family, Conntrack) -> Outcome);
 
 pub(crate) fn tests() -> Vec<Case> {
-    let tests: [Test; 4] = [
+    let tests: [Test; 5] = [
         ("kept_connections_go_on_and_new_ones_are_captured", keep),
         ("idle_ones_are_kept_as_well", keep_idle),
         ("reset_ones_end_on_both_sides_and_the_proxys_do_not", reset),
+        ("reset_ones_end_where_tproxy_captures", reset_by_tproxy),
         ("two_ends_that_meet_anew_are_captured", reused),
     ];
     let mut cases = Vec::new();
@@ -54,7 +56,7 @@ pub(crate) fn tests() -> Vec<Case> {
         let name = format!("enrol::{family}_what_drains_is_enrolled_again");
         cases.push(test(name, move || drained(family)));
     }
-    cases.push(test("enrol::what_captures_packet_by_packet_cannot_tell", packet_by_packet));
+    cases.push(test("enrol::what_captures_packet_by_packet_keeps_nothing", packet_by_packet));
     // Alone: each is a load that two processors are busy with.
     cases.into_iter().map(Case::serial).collect()
 }
@@ -77,6 +79,11 @@ const TRACKING: &str = "table inet other {
 
 fn plan() -> Plan {
     Plan::new(&Intent::ambient())
+}
+
+/// One that captures what is sent packet by packet.
+fn diverting() -> Plan {
+    Plan::new(&Intent::ambient().with_outbound_method(Method::Tproxy))
 }
 
 fn keep(family: Family, conntrack: Conntrack) -> Outcome {
@@ -155,6 +162,14 @@ fn keep_idle(family: Family, conntrack: Conntrack) -> Outcome {
 }
 
 fn reset(family: Family, conntrack: Conntrack) -> Outcome {
+    reset_by(&plan(), family, conntrack)
+}
+
+fn reset_by_tproxy(family: Family, conntrack: Conntrack) -> Outcome {
+    reset_by(&diverting(), family, conntrack)
+}
+
+fn reset_by(plan: &Plan, family: Family, conntrack: Conntrack) -> Outcome {
     let (_lab, app, peer) = pods(family)?;
     set(&app, conntrack)?;
     let existing = two(&app, &peer, family)?;
@@ -165,7 +180,7 @@ fn reset(family: Family, conntrack: Conntrack) -> Outcome {
     for address in [family.loopback(), ip(&app, family)] {
         selves.push((connect(&app, SocketAddr::new(address, SOME), unmarked)?, accept(&own)?));
     }
-    let enrolled = app.run(|| enrol(&plan(), Existing::Reset))??;
+    let enrolled = app.run(|| enrol(plan, Existing::Reset))??;
     assert_eq!((enrolled.reset.len(), enrolled.kept.len(), enrolled.left.len()), (2, 0, 0));
     for (here, there) in existing {
         let error = |mut stream: TcpStream| stream.read(&mut [0]).map_err(|error| error.kind());
@@ -177,8 +192,8 @@ fn reset(family: Family, conntrack: Conntrack) -> Outcome {
     for (one, other) in &selves {
         talk(one, other)?;
     }
-    assert_eq!(app.run(|| verify(&plan()))??, Verdict::Same);
-    let proxy = listen(&app, wildcard(family), OUTBOUND)?;
+    assert_eq!(app.run(|| verify(plan))??, Verdict::Same);
+    let proxy = listen_as_proxy(&app, SocketAddr::new(wildcard(family), OUTBOUND))?;
     let new = connect(&app, far.local_addr()?, unmarked)?;
     talk(&new, &accept(&proxy)?)
 }
@@ -299,7 +314,7 @@ fn drained(family: Family) -> Outcome {
 }
 
 fn packet_by_packet() -> Outcome {
-    let plan = Plan::new(&Intent::ambient().with_outbound_method(Method::Tproxy));
+    let plan = diverting();
     fresh()?.run(|| -> Outcome {
         assert!(matches!(enrol(&plan, Existing::Keep), Err(EnrolError::PacketByPacket)));
         assert!(matches!(verify(&plan)?, Verdict::Differs(_)), "nothing was changed");

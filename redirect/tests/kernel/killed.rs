@@ -12,21 +12,25 @@ use std::process::Command;
 use std::time::Duration;
 
 use inpod_redirect::{
-    DnsCapture, Existing, Family, Intent, Plan, Port, Verdict, apply, drain, enrol, remove, verify,
+    DnsCapture, Existing, Family, Intent, Method, Plan, Port, Verdict, apply, drain, enrol, remove, verify,
 };
 use socket2::SockRef;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::Pod;
 
 use crate::live::pods;
-use crate::scene::{OUTBOUND, SOME, accept, connect, ip, listen, talk, unmarked, wildcard};
+use crate::scene::{OUTBOUND, SOME, accept, connect, ip, listen, listen_as_proxy, talk, unmarked, wildcard};
 
 pub(crate) fn tests() -> Vec<Case> {
     let of = |deed: Deed, before: Before| {
         let name = format!("killed::{deed:?}_when_there_is_{before:?}_converges").to_lowercase();
         test(name, move || each_boundary(deed, before)).needs_program("strace")
     };
-    let mut cases = vec![of(Deed::Drain, Before::Another), of(Deed::Remove, Before::Another)];
+    let mut cases = vec![
+        of(Deed::Drain, Before::Another),
+        of(Deed::Remove, Before::Another),
+        of(Deed::DrainDiverted, Before::Diverting),
+    ];
     for before in [Before::Nothing, Before::Another, Before::Draining] {
         cases.extend([Deed::Apply, Deed::Keep, Deed::Reset].map(|deed| of(deed, before)));
     }
@@ -40,6 +44,8 @@ enum Deed {
     Keep,
     Reset,
     Drain,
+    /// Of a plan that captures packet by packet.
+    DrainDiverted,
     Remove,
 }
 
@@ -49,7 +55,9 @@ enum Before {
     Nothing,
     /// A plan with other options.
     Another,
-    /// The same, draining.
+    /// One that captures packet by packet.
+    Diverting,
+    /// The same as the other, draining.
     Draining,
 }
 
@@ -64,6 +72,7 @@ pub(crate) fn act(deed: &str) {
         "Keep" => drop(enrol(&plan, Existing::Keep).unwrap()),
         "Reset" => drop(enrol(&plan, Existing::Reset).unwrap()),
         "Drain" => drop(drain(&plan).unwrap()),
+        "DrainDiverted" => drop(drain(&diverting()).unwrap()),
         "Remove" => remove(&plan).unwrap(),
         other => panic!("{other}"),
     }
@@ -71,6 +80,10 @@ pub(crate) fn act(deed: &str) {
 
 fn plan() -> Plan {
     Plan::new(&Intent::ambient())
+}
+
+fn diverting() -> Plan {
+    Plan::new(&Intent::ambient().with_outbound_method(Method::Tproxy))
 }
 
 fn another() -> Plan {
@@ -91,11 +104,12 @@ const LIMIT: u32 = 300;
 fn each_boundary(deed: Deed, before: Before) -> Outcome {
     let (_lab, app, peer) = pods(Family::V4)?;
     let far = listen(&peer, ip(&peer, Family::V4), SOME)?;
-    let proxy = listen(&app, wildcard(Family::V4), OUTBOUND)?;
+    let proxy = listen_as_proxy(&app, SocketAddr::new(wildcard(Family::V4), OUTBOUND))?;
     for n in 1..LIMIT {
         set(&app, before)?;
         let old = connect(&app, far.local_addr()?, unmarked)?;
-        let old = (old, accept(if before == Before::Another { &proxy } else { &far })?);
+        let old =
+            (old, accept(if matches!(before, Before::Another | Before::Diverting) { &proxy } else { &far })?);
         let ended = run(&app, deed, n)?;
 
         let new = to(&app, far.local_addr()?, &far, &proxy)?;
@@ -105,11 +119,13 @@ fn each_boundary(deed: Deed, before: Before) -> Outcome {
                 assert_eq!(new, Whither::Proxy, "{n}");
             }
             (_, Deed::Apply | Deed::Keep | Deed::Reset, Ended::Done) => assert_eq!(new, Whither::Proxy),
-            (_, Deed::Drain | Deed::Remove, Ended::Done) => assert_eq!(new, Whither::Direct),
+            (_, Deed::Drain | Deed::DrainDiverted | Deed::Remove, Ended::Done) => {
+                assert_eq!(new, Whither::Direct);
+            }
             (_, _, Ended::Killed) => {}
         }
         // What is captured, or kept, goes on through all this.
-        let lives = matches!(deed, Deed::Keep | Deed::Drain)
+        let lives = matches!(deed, Deed::Keep | Deed::Drain | Deed::DrainDiverted)
             || before == Before::Another && matches!(deed, Deed::Apply | Deed::Reset);
         if deed == Deed::Keep {
             app.run(|| enrol(&plan(), Existing::Keep))??;
@@ -135,6 +151,7 @@ fn set(app: &Pod, before: Before) -> Outcome {
         match before {
             Before::Nothing => {}
             Before::Another => drop(apply(&another())?),
+            Before::Diverting => drop(apply(&diverting())?),
             Before::Draining => {
                 apply(&another())?;
                 drain(&another())?;

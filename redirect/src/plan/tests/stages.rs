@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::intents::all_intents as intents;
+use crate::chain::Chain;
+use crate::plan::capturing::diverts;
 use crate::plan::{Before, Plan};
-use crate::rule::{Action, Match};
+use crate::rule::{Action, Match, Rule};
 use crate::{Family, Intent, Method, NodeLevel, render};
 
 use proptest::prelude::*;
@@ -12,13 +14,16 @@ use proptest::prelude::*;
 #[test]
 fn each_stage_renders_as_its_golden_file() {
     let plan = Plan::new(&Intent::ambient());
+    let tproxy = Plan::new(&Intent::ambient().with_outbound_method(Method::Tproxy));
     let links = ["fd00:7f::2".parse().unwrap(), "fd00:7e::2".parse().unwrap()];
     let level = NodeLevel::istio(Some(links)).unwrap();
     let stages = [
         ("keeping", plan.keeping()),
         ("opening", plan.opening(Before::Open).unwrap()),
         ("opening_guarded", plan.opening(Before::Guarded).unwrap()),
-        ("draining", plan.draining().unwrap()),
+        ("draining", plan.draining()),
+        ("draining_tproxy", tproxy.draining()),
+        ("holding", plan.holding()),
         ("node_level", level.plan()),
     ];
     let bless = std::env::var_os("INPOD_BLESS").is_some_and(|value| value == "1");
@@ -55,15 +60,18 @@ proptest! {
     #[test]
     fn draining_captures_nothing(intent in intents()) {
         let plan = Plan::new(&intent);
-        let Some(draining) = plan.draining() else {
-            prop_assert_eq!(intent.outbound_method(), Method::Tproxy);
-            return Ok(());
-        };
+        let draining = plan.draining();
         let takes = |action| matches!(action, Action::Redirect(_) | Action::Intercept(..) | Action::Reset);
         prop_assert!(!draining.chains.iter().flat_map(|chain| &chain.rules).any(|rule| takes(rule.action())));
         let nat = |plan: &Plan| plan.chains.iter().filter(|chain| chain.name.starts_with("nat-")).count();
         prop_assert_eq!(nat(&draining), nat(&plan));
-        prop_assert_eq!(draining.policy_rules, plan.policy_rules);
+        prop_assert_eq!(&draining.policy_rules, &plan.policy_rules);
+        // What routes packets back does so for connections that go on, of each family.
+        let is_its = |condition: &Match| matches!(condition, Match::ConnectionIn(_));
+        let routes = |chain: &Chain| chain.rules.iter().filter(|rule| diverts(chain, rule)).cloned().collect();
+        let routed: Vec<Rule> = draining.chains.iter().flat_map(|chain| -> Vec<Rule> { routes(chain) }).collect();
+        prop_assert!(routed.iter().all(|rule| rule.matches().iter().any(is_its)));
+        prop_assert_eq!(routed.is_empty(), !plan.diverts());
     }
 
     /// Each family that is captured has its set, and no other.
