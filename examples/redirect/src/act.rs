@@ -55,8 +55,15 @@ pub(crate) fn run(args: &Args) -> Result<Done> {
             print(&netns.run(|| question.answer(&plan))?)?;
             check(Backend::Nftables, netns, &plan)
         }
+        Command::Probes(probes) => told(probes.act()?),
+        Command::NodeLevel(level) => told(level.act()?),
         Command::Remove { backend, netns, options } => take(*backend, netns, &options.plan()?),
     }
+}
+
+fn told((text, as_planned): (String, bool)) -> Result<Done> {
+    print(&text)?;
+    Ok(if as_planned { Done::AsPlanned } else { Done::NotAsPlanned })
 }
 
 fn check(backend: Backend, place: &Place, plan: &Plan) -> Result<Done> {

@@ -6,6 +6,7 @@ use clap::{Subcommand, ValueEnum};
 
 use crate::backend::Backend;
 use crate::explain::Source;
+use crate::node::{Level, Probes};
 use crate::options::Options;
 use crate::place::Place;
 
@@ -104,6 +105,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// On the node: health probes for captured pods take the address by which pods know them
+    Probes(Probes),
+    /// On the node: capture there, for a proxy behind the links istioout and istioin, instead of in pods
+    NodeLevel(Level),
 }
 
 /// What becomes of the connections that are there already.

@@ -13,6 +13,7 @@ mod args;
 mod backend;
 mod explain;
 mod live;
+mod node;
 mod options;
 mod place;
 

@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use redirect::{
-    DnsCapture, Dscp, Exception, Families, Guard, HboneSign, IdRange, Inbound, Inclusion, Intent,
+    Cgroup, DnsCapture, Dscp, Exception, Families, Guard, HboneSign, IdRange, Inbound, Inclusion, Intent,
     InterfaceName, Mark, Method, Network, Owner, Plan, Port, PortRange, ProxyIdentity,
 };
+
+use crate::node::cgroup;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -23,6 +25,9 @@ pub(crate) struct Options {
     /// The proxy is in the pod and runs as this group
     #[arg(long, value_name = "IDS")]
     proxy_gid: Vec<IdRange>,
+    /// The proxy is in the pod and runs in this control group (below /sys/fs/cgroup)
+    #[arg(long, value_name = "PATH", value_parser = cgroup)]
+    proxy_cgroup: Vec<Cgroup>,
     /// Tunnels are known also by this class of service, whatever their port (0x17)
     #[arg(long, value_name = "DSCP", conflicts_with = "hbone_mark")]
     hbone_dscp: Option<Dscp>,
@@ -65,6 +70,9 @@ pub(crate) struct Options {
     /// Leave alone what this group sends
     #[arg(long, value_name = "IDS")]
     except_gid: Vec<IdRange>,
+    /// Leave alone what this control group sends
+    #[arg(long, value_name = "PATH", value_parser = cgroup)]
+    except_cgroup: Vec<Cgroup>,
     /// Of what the application sends, capture only what goes to these ports, or to another --only-to…
     #[arg(long, value_name = "PORTS")]
     only_to_port: Vec<PortRange>,
@@ -80,6 +88,9 @@ pub(crate) struct Options {
     /// Capture only what this group sends
     #[arg(long, value_name = "IDS")]
     only_gid: Vec<IdRange>,
+    /// Capture only what this control group sends
+    #[arg(long, value_name = "PATH", value_parser = cgroup)]
+    only_cgroup: Vec<Cgroup>,
     /// Let pass what escapes capture, instead of refusing it
     #[arg(long)]
     no_guard: bool,
@@ -116,7 +127,7 @@ impl Options {
             .with_exceptions(self.exceptions().collect())?
             .with_inclusions(self.inclusions().collect())?
             .with_guard(if self.no_guard { Guard::Off } else { Guard::On });
-        let owners: Vec<Owner> = owners(&self.proxy_uid, &self.proxy_gid).collect();
+        let owners: Vec<Owner> = owners(&self.proxy_uid, &self.proxy_gid, &self.proxy_cgroup).collect();
         if !owners.is_empty() {
             intent = intent.with_proxy(ProxyIdentity::Owners(owners))?;
         }
@@ -137,7 +148,7 @@ impl Options {
         let at_ports = self.except_at_port.iter().copied().map(Exception::AtPorts);
         let from = self.except_from.iter().copied().map(Exception::FromNetwork);
         let by = self.except_interface.iter().cloned().map(Exception::ByInterface);
-        let of = owners(&self.except_uid, &self.except_gid).map(Exception::SentBy);
+        let of = owners(&self.except_uid, &self.except_gid, &self.except_cgroup).map(Exception::SentBy);
         to_ports.chain(to).chain(at_ports).chain(from).chain(by).chain(of)
     }
 
@@ -145,13 +156,15 @@ impl Options {
         let to_ports = self.only_to_port.iter().copied().map(Inclusion::ToPorts);
         let to = self.only_to.iter().copied().map(Inclusion::ToNetwork);
         let at_ports = self.only_at_port.iter().copied().map(Inclusion::AtPorts);
-        let of = owners(&self.only_uid, &self.only_gid).map(Inclusion::SentBy);
+        let of = owners(&self.only_uid, &self.only_gid, &self.only_cgroup).map(Inclusion::SentBy);
         to_ports.chain(to).chain(at_ports).chain(of)
     }
 }
 
-fn owners(users: &[IdRange], groups: &[IdRange]) -> impl Iterator<Item = Owner> {
-    users.iter().copied().map(Owner::User).chain(groups.iter().copied().map(Owner::Group))
+fn owners(users: &[IdRange], groups: &[IdRange], cgroups: &[Cgroup]) -> impl Iterator<Item = Owner> {
+    let users = users.iter().copied().map(Owner::User);
+    let groups = groups.iter().copied().map(Owner::Group);
+    users.chain(groups).chain(cgroups.iter().cloned().map(Owner::Cgroup))
 }
 
 impl From<How> for Method {

@@ -28,6 +28,7 @@ fn cases() -> Vec<Case> {
         test("what_makes_no_sense_is_named", nonsense),
         test("rules_are_shown_without_rights", shown),
         test("a_pod_that_runs_is_enrolled_drained_and_let_go", live),
+        test("the_nodes_rules_are_applied_verified_and_removed", node),
         test("the_fate_of_a_packet_is_explained_with_counters", explained),
     ]
 }
@@ -58,6 +59,29 @@ fn life() -> Outcome {
     assert_eq!(inside(&pod, &["remove"])?.0, 0);
     assert_eq!(inside(&pod, &["verify"])?.0, 3);
     assert_eq!(inside(&pod, &["remove"])?.0, 0, "what is gone is gone");
+    Ok(())
+}
+
+fn node() -> Outcome {
+    let lab = Lab::new()?;
+    let on_node = |arguments: &[&str]| -> Result<(i32, String), Box<dyn std::error::Error>> {
+        Ok(said(&lab.node().run(|| Command::new(PROGRAM).args(arguments).output())??))
+    };
+    let pods = ["--pod", "10.0.0.7", "--pod", "fd00::7"];
+    let probes = |deed: &str, more: &[&str]| on_node(&[&["probes", deed], &pods[..], more].concat());
+    assert_eq!(probes("verify", &[])?.0, 3);
+    assert_eq!(probes("apply", &[])?, (0, "applied, and read back: as planned\n".into()));
+    assert_eq!(probes("verify", &[])?, (0, "as planned\n".into()));
+    let (code, text) = probes("verify", &["--pod", "10.0.0.8"])?;
+    assert!(code == 3 && text.contains("10.0.0.8"), "{code} {text}");
+    let (code, text) = probes("verify", &["--prober-uid", "7"])?;
+    assert!(code == 3 && text.contains("meta skuid 7"), "{code} {text}");
+    assert_eq!(probes("remove", &[])?.0, 0);
+    assert_eq!(probes("verify", &[])?.0, 3);
+    let (code, text) = on_node(&["node-level", "apply", "--pod", "10.0.0.7"])?;
+    assert!(code == 1 && text.contains("there is no interface istioout"), "{code} {text}");
+    let (code, text) = here(&["node-level", "show", "--pod", "10.0.0.7"])?;
+    assert!(code == 0 && text.contains("10.0.0.7") && !text.contains("pods6"), "{text}");
     Ok(())
 }
 
@@ -164,6 +188,10 @@ fn nonsense() -> Outcome {
         (&["show", "--dns-port", "0"][..], "a port is a number from 1 to 65535"),
         (&["show", "--except-to", "10.0.0.1/8"], "the network is 10.0.0.0/8"),
         (&["show", "--except-interface", "eth0\n-j ACCEPT"], "does not hold"),
+        (&["show", "--except-cgroup", "/absolute"], "a control group is a path of names"),
+        (&["show", "--only-cgroup", "no-such-group"], "no control group /sys/fs/cgroup/no-such-group"),
+        (&["probes", "show", "--prober-cgroup", "a"], "no control group"),
+        (&["node-level", "show", "--outbound-gateway6", "fd00::1"], "--inbound-gateway6"),
         (&["show", "--except-to-port", "90-80"], "port 90 is after port 80"),
         (&["reset"], "unrecognized subcommand"),
     ] {
