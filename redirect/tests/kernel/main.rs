@@ -15,6 +15,7 @@ mod drain;
 mod enrol;
 mod escapes;
 mod fragments;
+mod full;
 mod iptables;
 mod istio_rules;
 mod killed;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         packets::tests(),
         escapes::tests(),
         fragments::tests(),
+        full::tests(),
         remembered::tests(),
         matrix::tests(),
         tproxy::tests(),
