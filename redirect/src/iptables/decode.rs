@@ -17,6 +17,7 @@ use crate::rule::{Action, Match, Protocol, Rule, Test};
 use crate::tcp_flags::TcpFlags;
 
 use super::encode::{flag_words, name};
+use super::timeouts;
 use super::word::split;
 
 /// The rule of these words, which come after the name of its chain, for packets of this family. One that no plan could say is
@@ -70,7 +71,7 @@ impl Reader {
                 return None;
             }
             match word {
-                "-j" if !negated => self.action = Some(action(words)?),
+                "-j" if !negated => self.action = Some(action(words, self.family)?),
                 "-m" if !negated => self.extension = words.next()?.into(),
                 "--comment" if !negated => self.why = Some(words.next()?.into()),
                 "--restore-skmark" if !negated => self.socket_mark = true,
@@ -154,7 +155,7 @@ fn mark(text: &str) -> Option<Mark> {
     if text.contains('/') { text.parse() } else { format!("{text}/0xffffffff").parse() }.ok()
 }
 
-fn action<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Action> {
+fn action<'a>(words: &mut impl Iterator<Item = &'a str>, family: Family) -> Option<Action> {
     let target = words.next()?;
     let mut value = |option: &str| if words.next()? == option { words.next() } else { None };
     match target {
@@ -171,7 +172,11 @@ fn action<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Action> {
         }
         "MARK" => Some(Action::SetPacketMark(mark(value("--set-xmark")?)?)),
         "CONNMARK" => Some(Action::SetConnectionMark(mark(value("--set-xmark")?)?)),
-        "CT" => Some(Action::SetZone(value("--zone")?.parse().ok()?)),
+        "CT" => match (words.next()?, words.next()?) {
+            ("--zone", zone) => Some(Action::SetZone(zone.parse().ok()?)),
+            ("--timeout", name) if name == timeouts::name(family) => Some(Action::SetTimeouts),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! Encode: a neutral rule in the words of iptables. The twin of `decode`.
 
+use crate::family::Family;
 use crate::id_range::IdRange;
 use crate::mark::Mark;
 use crate::network::Network;
@@ -9,13 +10,14 @@ use crate::tcp_flags::TcpFlags;
 
 use super::error::Obstacle;
 use super::place::Table;
+use super::timeouts;
 use super::word::quote;
 
 /// The longest comment, in bytes: `XT_MAX_COMMENT_LEN` (256, in `linux/netfilter/xt_comment.h`) less its NUL.
 const MAX_COMMENT: usize = 255;
 
 /// The rule as what comes after the name of its chain, for packets of one family: [`Match::Family`] says nothing here.
-pub(crate) fn words(rule: &Rule, table: Table) -> Result<String, Obstacle> {
+pub(crate) fn words(rule: &Rule, table: Table, family: Family) -> Result<String, Obstacle> {
     let mut words = header(rule);
     let protocol = rule.matches().iter().find_map(|condition| match condition {
         Match::Protocol(protocol) => Some(*protocol),
@@ -28,7 +30,10 @@ pub(crate) fn words(rule: &Rule, table: Table) -> Result<String, Obstacle> {
     if !rule.why().is_empty() {
         words.push(format!("-m comment --comment {}", quote(cut(rule.why()))));
     }
-    words.push(target(rule.action(), table, protocol)?);
+    words.push(match rule.action() {
+        Action::SetTimeouts if table == Table::Raw => format!("-j CT --timeout {}", timeouts::name(family)),
+        action => target(action, table, protocol)?,
+    });
     Ok(words.join(" "))
 }
 

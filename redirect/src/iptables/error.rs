@@ -28,8 +28,8 @@ pub enum Obstacle {
     /// It asks for a control group, which iptables knows by its path and tells by nothing else.
     #[error("control groups are known by nf_tables only")]
     NoCgroups,
-    /// It sets how long a connection is remembered.
-    #[error("iptables itself has no timeouts of connections")]
+    /// It sets how long a connection is remembered, and is not in the table raw.
+    #[error("iptables sets timeouts in its table raw only")]
     NoTimeouts,
     /// It asks whether something is in a set.
     #[error("iptables itself has no sets")]
@@ -130,6 +130,9 @@ pub enum IptablesError {
         #[source]
         source: ProgramError,
     },
+    /// How long connections are remembered could not be asked or said.
+    #[error("how long conntrack remembers connections")]
+    Timeouts(#[source] KernelError),
     /// Routes or policy rules were not taken.
     #[error("routing")]
     Routing(#[source] Box<ApplyError>),

@@ -22,6 +22,7 @@ mod program;
 pub(crate) mod restore;
 pub(crate) mod saved;
 mod shell;
+mod timeouts;
 mod word;
 
 pub use error::{IptablesError, NoProgram, Obstacle, ProgramError, Unsayable};

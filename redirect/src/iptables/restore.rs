@@ -41,9 +41,11 @@ impl Script {
 ///
 /// Where packets are sent iptables cannot ask whether their socket is transparent. The one rule that does is left out: the
 /// answers that it lets pass are the proxy's, which has marked its listeners, and so them. Timeouts for some connections only
-/// are an object of another program; they are left out, too, and the sysctls hold.
+/// are an object beside the tables: see `timeouts`.
 pub(crate) fn of_family(plan: &Plan, family: Family) -> Plan {
-    plan.without_timeouts().of_family(family).with_rules(|chain, rule| {
+    // Which are not where iptables takes them are left out.
+    let plan = if plan.tcp_timeouts().is_some() { plan.without_timeouts() } else { plan.clone() };
+    plan.of_family(family).with_rules(|chain, rule| {
         let matches = rule.matches().iter().filter(|condition| !matches!(condition, Match::Family(_)));
         let rule = Rule::exactly(matches.cloned().collect(), rule.action(), rule.why().to_owned());
         (!asks_for_sender(chain, &rule)).then_some(rule)
@@ -83,7 +85,7 @@ pub(crate) fn script(plan: &Plan, family: Family, there: &Saved) -> Result<Scrip
                 chains.push((place, chain));
             }
         }
-        put(&mut script, table, &chains, there)?;
+        put(&mut script, table, family, &chains, there)?;
     }
     Ok(script)
 }
@@ -135,6 +137,7 @@ pub(crate) fn place(chain: &Chain) -> Result<Place, Unsayable> {
 fn put(
     script: &mut Script,
     table: Table,
+    family: Family,
     chains: &[(Place, &Chain)],
     there: &Saved,
 ) -> Result<(), Unsayable> {
@@ -169,7 +172,7 @@ fn put(
         }
         for rule in &chain.rules {
             let piece = Piece::Rule { chain: chain.name.to_string(), rule: rule.clone() };
-            let words = encode::words(rule, table)
+            let words = encode::words(rule, table, family)
                 .map_err(|obstacle| Unsayable { piece: Box::new(piece.clone()), obstacle })?;
             script.line(format_args!("-A {name} {words}"), Some(&piece));
         }

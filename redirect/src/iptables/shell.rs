@@ -4,13 +4,14 @@ use crate::apply::{Applied, Kernel};
 use crate::compare::{Difference, Verdict, compare};
 use crate::family::Family;
 use crate::found::{Found, Ipv6};
+use crate::netlink::CtTimeouts;
 use crate::plan::Plan;
-use crate::tcp_timeouts::Remembers;
 
 use super::error::{IptablesError, NoProgram};
 use super::program::Programs;
 use super::restore;
 use super::saved::{Saved, Whose};
+use super::timeouts;
 
 /// Puts a plan into the network namespace that the calling thread is in, and proves that it is there. See
 /// [`apply`](crate::apply); the difference is that each table of each family is a transaction of its own.
@@ -23,23 +24,27 @@ pub fn apply(plan: &Plan, programs: &Programs) -> Result<Applied, IptablesError>
         return Err(IptablesError::LoopbackDown);
     }
     let ipv6 = kernel.loopback.ipv6;
+    let mut objects = CtTimeouts::open().map_err(IptablesError::Timeouts)?;
+    let remembers = timeouts::remembers(plan, &mut objects).map_err(IptablesError::Timeouts)?;
+    let placed = timeouts::placed(plan, remembers);
     // Whether the plan can be said at all, before anything is done.
     for family in planned_families(plan, programs, ipv6)? {
-        restore::script(plan, family, &Saved::default())?;
+        restore::script(&placed, family, &Saved::default())?;
     }
     kernel.put_routing(plan).map_err(|error| IptablesError::Routing(Box::new(error)))?;
     for family in families(programs, ipv6) {
+        timeouts::put(plan, family, &mut objects).map_err(IptablesError::Timeouts)?;
         let wrap = |source| IptablesError::Program { family, source };
         let there = programs.save(family).map_err(wrap)?;
-        if is_there(plan, family, &there) {
+        if is_there(&placed, family, &there) {
             continue;
         }
-        let script = restore::script(plan, family, &there)?;
+        let script = restore::script(&placed, family, &there)?;
         programs.restore(family, &script).map_err(wrap)?;
     }
     kernel.delete_foreign_routing(plan).map_err(IptablesError::Look)?;
     match check(plan, programs, &mut kernel)? {
-        Verdict::Same => Ok(Applied { ipv6, remembers: Remembers::BySysctl }),
+        Verdict::Same => Ok(Applied { ipv6, remembers }),
         Verdict::Differs(differences) => Err(IptablesError::NotAsPlanned(differences)),
     }
 }
@@ -76,6 +81,10 @@ pub(crate) fn remove_chains(whose: Whose, programs: &Programs) -> Result<(), Ipt
     for (family, there) in saved(programs)? {
         let outcome = programs.restore(family, &restore::removal(whose, &there));
         outcome.map_err(|source| IptablesError::Program { family, source })?;
+        if whose == Whose::Ours {
+            let delete = |mut objects: CtTimeouts| objects.delete(timeouts::name(family));
+            CtTimeouts::open().and_then(delete).map_err(IptablesError::Timeouts)?;
+        }
     }
     Ok(())
 }
@@ -128,9 +137,13 @@ fn differences(plan: &Plan, family: Family, saved: &Saved) -> Vec<Difference> {
 
 fn check(plan: &Plan, programs: &Programs, kernel: &mut Kernel) -> Result<Verdict, IptablesError> {
     let mut found = Vec::new();
+    let mut objects = CtTimeouts::open().map_err(IptablesError::Timeouts)?;
+    let remembers = timeouts::remembers(plan, &mut objects).map_err(IptablesError::Timeouts)?;
+    let placed = timeouts::placed(plan, remembers);
     for family in planned_families(plan, programs, kernel.loopback.ipv6)? {
+        found.extend(timeouts::missing(plan, family, &mut objects).map_err(IptablesError::Timeouts)?);
         let saved = programs.save(family).map_err(|source| IptablesError::Program { family, source })?;
-        found.extend(differences(plan, family, &saved));
+        found.extend(differences(&placed, family, &saved));
     }
     found.extend(kernel.compare_routing(plan).map_err(IptablesError::Look)?);
     Ok(if found.is_empty() { Verdict::Same } else { Verdict::Differs(found) })

@@ -73,7 +73,7 @@ proptest! {
             for chain in restore::of_family(&Plan::new(&intent), family).chains() {
                 let table = restore::place(chain).unwrap().table;
                 for rule in &chain.rules {
-                    let words = encode::words(rule, table).unwrap();
+                    let words = encode::words(rule, table, family).unwrap();
                     prop_assert!(!words.contains('\n'));
                     // What is left unsaid, the program says.
                     let words = words.replace(" --tproxy-mark", " --on-ip 0.0.0.0 --tproxy-mark");

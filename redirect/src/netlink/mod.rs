@@ -12,6 +12,7 @@ mod batch;
 mod comment;
 mod conntrack;
 mod counters;
+mod ct_timeouts;
 mod decode;
 mod encode;
 mod extended_ack;
@@ -27,6 +28,7 @@ mod unread;
 
 pub(crate) use batch::{NfTables, Rejected, is_unknown};
 pub(crate) use conntrack::{Conntrack, Tracked};
+pub(crate) use ct_timeouts::{CtTimeouts, FoundTimeouts};
 pub(crate) use routing::{Interfaces, Routing};
 pub(crate) use sock_diag::SockDiag;
 

@@ -29,16 +29,20 @@ const FIRST_STATE: u16 = 1;
 
 /// The declaration of the timeouts.
 pub(super) fn declaration(table: &str, timeouts: TcpTimeouts) -> NfTablesMessage {
-    let states = (FIRST_STATE..).zip(timeouts.numbers());
-    let states = states.map(|(state, seconds)| attribute(state, &seconds.to_be_bytes()));
     let data = [
         attribute(NFTA_CT_TIMEOUT_L3PROTO, &BOTH_FAMILIES.to_be_bytes()),
         attribute(NFTA_CT_TIMEOUT_L4PROTO, &[protocol_byte(Protocol::Tcp)]),
-        nested(NFTA_CT_TIMEOUT_DATA, states),
+        nested(NFTA_CT_TIMEOUT_DATA, states(timeouts)),
     ];
     let mut attributes = named(table, NAME, CT_TIMEOUT);
     attributes.push(nested(NFTA_OBJ_DATA, data));
     NfTablesMessage::NewObject(attributes)
+}
+
+/// The timeouts of all states.
+pub(super) fn states(timeouts: TcpTimeouts) -> impl Iterator<Item = DefaultNla> {
+    let states = (FIRST_STATE..).zip(timeouts.numbers());
+    states.map(|(state, seconds)| attribute(state, &seconds.to_be_bytes()))
 }
 
 /// The end of an object.
@@ -59,18 +63,18 @@ pub(super) fn all(table: &str) -> NfTablesMessage {
     NfTablesMessage::GetObject(vec![attribute(NFTA_OBJ_TABLE, &text(table))])
 }
 
-fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
+pub(super) fn attribute(kind: u16, value: &[u8]) -> DefaultNla {
     DefaultNla::new(kind, value.into())
 }
 
-fn nested(kind: u16, inner: impl IntoIterator<Item = DefaultNla>) -> DefaultNla {
+pub(super) fn nested(kind: u16, inner: impl IntoIterator<Item = DefaultNla>) -> DefaultNla {
     let inner: Vec<DefaultNla> = inner.into_iter().collect();
     let mut value = vec![0; inner.as_slice().buffer_len()];
     inner.as_slice().emit(&mut value);
     DefaultNla::new(kind | NLA_F_NESTED, value)
 }
 
-fn text(word: &str) -> Vec<u8> {
+pub(super) fn text(word: &str) -> Vec<u8> {
     [word.as_bytes(), &[0]].concat()
 }
 
@@ -97,28 +101,32 @@ pub(super) fn found(answer: &Unread, table: &str) -> Result<Option<FoundObject>,
 
 /// The timeouts of such an object, if they are of TCP and of both families.
 fn timeouts(data: &[u8]) -> Result<Option<TcpTimeouts>, DecodeError> {
-    let (mut numbers, mut is_both, mut is_tcp) = ([None; 11], false, false);
+    let (mut found, mut is_both, mut is_tcp) = (None, false, false);
     for attribute in attributes(data) {
         let attribute = attribute?;
         let bytes = inside(&attribute);
         match attribute.kind() {
             NFTA_CT_TIMEOUT_L3PROTO => is_both = bytes == BOTH_FAMILIES.to_be_bytes(),
             NFTA_CT_TIMEOUT_L4PROTO => is_tcp = bytes == [protocol_byte(Protocol::Tcp)],
-            NFTA_CT_TIMEOUT_DATA => {
-                for state in attributes(bytes) {
-                    let state = state?;
-                    let index = usize::from(state.kind().wrapping_sub(FIRST_STATE));
-                    if let Some(number) = numbers.get_mut(index) {
-                        *number = big_endian(inside(&state));
-                    }
-                }
-            }
+            NFTA_CT_TIMEOUT_DATA => found = numbers(bytes)?,
             _ => {}
         }
     }
+    Ok(found.filter(|_| is_both && is_tcp))
+}
+
+/// The timeouts of all states, if all are there.
+pub(super) fn numbers(data: &[u8]) -> Result<Option<TcpTimeouts>, DecodeError> {
+    let mut numbers = [None; 11];
+    for state in attributes(data) {
+        let state = state?;
+        let index = usize::from(state.kind().wrapping_sub(FIRST_STATE));
+        if let Some(number) = numbers.get_mut(index) {
+            *number = big_endian(inside(&state));
+        }
+    }
     let known: Vec<u32> = numbers.into_iter().flatten().collect();
-    let all = <[u32; 11]>::try_from(known).ok().filter(|_| is_both && is_tcp);
-    Ok(all.map(TcpTimeouts::of_numbers))
+    Ok(<[u32; 11]>::try_from(known).ok().map(TcpTimeouts::of_numbers))
 }
 
 #[cfg(test)]

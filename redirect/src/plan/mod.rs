@@ -52,7 +52,7 @@ pub const TABLE: &str = "inpod";
 
 // Priorities: `linux/netfilter_ipv4.h`, and Istio's choice for the same chains.
 /// `NF_IP_PRI_RAW`: before conntrack (-200), which is to know the zone.
-const RAW: i32 = -300;
+pub(crate) const RAW: i32 = -300;
 /// `NF_IP_PRI_MANGLE`: after conntrack, before destination NAT.
 const MANGLE: i32 = -150;
 /// `NF_IP_PRI_NAT_DST`.
@@ -168,6 +168,11 @@ impl Plan {
         }
         plan.chains.retain(|chain| !chain.rules.is_empty());
         plan
+    }
+
+    /// The plan with other chains.
+    pub(crate) fn with_chains(&self, chains: Vec<Chain>) -> Self {
+        Self { chains, ..self.clone() }
     }
 
     /// The plan's rules alone.

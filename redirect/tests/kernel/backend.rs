@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use inpod_redirect::iptables::{self, Programs, Variant};
-use inpod_redirect::{Plan, Verdict, apply, remove, verify};
+use inpod_redirect::{Applied, Plan, Verdict, apply, remove, verify};
 use testkit::kernel::{Case, Outcome};
 use testkit::lab::Pod;
 
@@ -18,15 +18,14 @@ impl Backend {
     pub(crate) const ALL: [Self; 3] =
         [Self::Nftables, Self::Iptables(Variant::Legacy), Self::Iptables(Variant::Nft)];
 
-    pub(crate) fn apply(self, pod: &Pod, plan: &Plan) -> Outcome {
-        match self {
-            Self::Nftables => drop(pod.run(|| apply(plan))??),
+    pub(crate) fn apply(self, pod: &Pod, plan: &Plan) -> Result<Applied, Box<dyn Error>> {
+        Ok(match self {
+            Self::Nftables => pod.run(|| apply(plan))??,
             Self::Iptables(variant) => {
                 let programs = Programs::of(variant)?;
-                pod.run(|| iptables::apply(plan, &programs))??;
+                pod.run(|| iptables::apply(plan, &programs))??
             }
-        }
-        Ok(())
+        })
     }
 
     pub(crate) fn verify(self, pod: &Pod, plan: &Plan) -> Result<Verdict, Box<dyn Error>> {

@@ -1,9 +1,12 @@
 //! The backend of iptables in a kernel, by both variants of its programs.
 
-use std::process::Command;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
 
 use inpod_redirect::iptables::{self, IptablesError, ProgramError, Programs, Variant};
-use inpod_redirect::{DnsCapture, Families, Family, Intent, Plan, Port, Verdict};
+use inpod_redirect::{Difference, DnsCapture, Families, Family, Intent, Piece, Plan, Port, Verdict};
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{Lab, Pod};
 
@@ -33,12 +36,88 @@ pub(crate) fn tests() -> Vec<Case> {
             cases.push(case.needs_program("iptables").needs_program("setpriv"));
         }
     }
+    // The lock is one for all who use this variant here.
+    let locked = test("iptables::legacy_the_lock_of_xtables_is_waited_for_and_not_for_ever", locked);
+    cases.push(locked.needs_program("iptables").needs_program("flock").serial());
+    cases.push(
+        test("iptables::what_a_kernel_without_a_table_says_is_passed_on", no_table).needs_program("sh"),
+    );
     cases
+}
+
+/// Somebody who holds the lock of xtables until he is told to let go.
+struct Holder(Child);
+
+impl Holder {
+    fn new() -> Result<Self, Box<dyn std::error::Error>> {
+        let mut holder = Command::new("flock");
+        holder.args(["/run/xtables.lock", "sh", "-c", "echo held; read _"]);
+        let mut child = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut held = [0; 5];
+        child.stdout.as_mut().ok_or("no stdout")?.read_exact(&mut held)?;
+        Ok(Self(child))
+    }
+
+    fn let_go(mut self) -> Outcome {
+        drop(self.0.stdin.take());
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+fn locked() -> Outcome {
+    let (_lab, pod) = pod()?;
+    let programs = Programs::of(Variant::Legacy)?;
+    let plan = Plan::new(&Intent::ambient());
+    let holder = Holder::new()?;
+    let refused = pod.run(|| iptables::apply(&plan, &programs))?.unwrap_err();
+    let is_locked = matches!(
+        &refused,
+        IptablesError::Program { family: Family::V4, source: ProgramError::Locked { program, seconds: 10 } }
+            if program == "iptables-legacy-restore"
+    );
+    assert!(is_locked, "{refused:?}");
+    assert!(!saved(&pod, Variant::Legacy)?.contains("INPOD"), "no rule was changed");
+
+    let waiting = std::thread::spawn({
+        let namespace = pod.namespace().clone();
+        move || namespace.run(|| iptables::apply(&plan, &programs).is_ok())
+    });
+    // It has asked for the lock by then, or asks later; it is the same to it.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(!waiting.is_finished(), "it waits");
+    holder.let_go()?;
+    assert!(matches!(waiting.join(), Ok(Ok(true))), "and goes on");
+    Ok(())
+}
+
+/// Programs that know no table nat, as on a kernel that was built without it.
+fn no_table() -> Outcome {
+    let (_lab, pod) = pod()?;
+    let folder = tempfile::tempdir()?;
+    let says = "iptables-restore: unable to initialize table 'nat'\n\nError occurred at line: ";
+    for family in ["iptables", "ip6tables"] {
+        let line = "grep -n '^\\*nat' | cut -d: -f1";
+        let restore = format!("#!/bin/sh\nprintf \"{says}\" >&2\n{line} >&2\nexit 1\n");
+        for (what, script) in [("save", "#!/bin/sh\n"), ("restore", &restore)] {
+            let path = folder.path().join(format!("{family}-legacy-{what}"));
+            fs::write(&path, script)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    let programs = Programs::at(Variant::Legacy, folder.path())?;
+    let plan = Plan::new(&Intent::ambient());
+    let refused = pod.run(|| iptables::apply(&plan, &programs))?.unwrap_err();
+    let IptablesError::Program { source: ProgramError::Refused { said, .. }, .. } = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(said.contains("unable to initialize table 'nat'"), "{said}");
+    Ok(())
 }
 
 fn sayable() -> impl Iterator<Item = (&'static str, Intent)> {
     // user_namespaces(7): every number is its own outside of any user namespace.
-    let is_root = std::fs::read_to_string("/proc/self/uid_map")
+    let is_root = fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
     let backend = Backend::Iptables(Variant::Nft);
     cases::all()
@@ -131,6 +210,9 @@ fn removed(variant: Variant) -> Outcome {
     assert_eq!(missing(&saved(&pod, variant)?), missing(&before));
     let rules = pod.run(|| Command::new("ip").args(["rule", "show"]).output())??;
     assert!(!String::from_utf8(rules.stdout)?.contains("fwmark"));
+    let Verdict::Differs(differences) = backend.verify(&pod, &plan)? else { panic!("it is still there") };
+    let timeouts = |difference: &&Difference| matches!(difference, Difference::Missing(Piece::Timeouts(_)));
+    assert_eq!(differences.iter().filter(timeouts).count(), 2, "of each family: {differences:?}");
     backend.remove(&pod, &plan)
 }
 
@@ -205,7 +287,7 @@ fn chosen(variant: Variant) -> Outcome {
 fn v4_only(variant: Variant) -> Outcome {
     let folder = std::env::temp_dir().join(format!("inpod-v4-{variant}-{}", std::process::id()));
     assert!(Programs::at(variant, &folder).is_err());
-    std::fs::create_dir(&folder)?;
+    fs::create_dir(&folder)?;
     let outcome = (|| -> Outcome {
         for what in ["save", "restore"] {
             let name = format!("iptables-{variant}-{what}");
@@ -232,7 +314,7 @@ fn v4_only(variant: Variant) -> Outcome {
         assert!(!saved(&pod, variant)?.contains("INPOD"));
         Ok(())
     })();
-    std::fs::remove_dir_all(&folder)?;
+    fs::remove_dir_all(&folder)?;
     outcome
 }
 

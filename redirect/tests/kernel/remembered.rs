@@ -8,12 +8,14 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Instant;
 
-use inpod_redirect::{DnsCapture, Family, Intent, Plan, Port, Remembers, Verdict, apply, verify};
+use inpod_redirect::iptables::Variant;
+use inpod_redirect::{DnsCapture, Family, Intent, Plan, Port, Remembers, Verdict};
 use socket2::SockRef;
 use testkit::canary::Capture;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{INTERFACE, Pod};
 
+use crate::backend::Backend;
 use crate::escapes::CANARY;
 use crate::scene::{PATIENCE, SOME, Scene, accept, connect, settle, unmarked};
 
@@ -33,14 +35,16 @@ enum Late {
 
 pub(crate) fn tests() -> Vec<Case> {
     let mut cases = Vec::new();
-    for family in [Family::V4, Family::V6] {
-        for direction in [Direction::Outbound, Direction::Inbound] {
-            for late in [Late::Client, Late::Proxy] {
-                let name =
-                    format!("remembered::{family}_{direction:?}_late_words_of_the_{late:?}").to_lowercase();
-                let case =
-                    test(name, move || late_words(&Scene::new(Intent::ambient(), family)?, direction, late));
-                cases.push(case.needs_program("conntrack").needs_program("nft"));
+    for backend in Backend::ALL {
+        for family in [Family::V4, Family::V6] {
+            for direction in [Direction::Outbound, Direction::Inbound] {
+                for late in [Late::Client, Late::Proxy] {
+                    let name =
+                        format!("remembered::{backend}_{family}_{direction:?}_late_words_of_the_{late:?}");
+                    let case =
+                        test(name.to_lowercase(), move || late_words(backend, family, direction, late));
+                    cases.push(backend.needed(case).needs_program("conntrack").needs_program("nft"));
+                }
             }
         }
     }
@@ -54,15 +58,19 @@ struct HalfClosed {
     client: SocketAddr,
 }
 
-fn late_words(scene: &Scene, direction: Direction, late: Late) -> Outcome {
+fn late_words(backend: Backend, family: Family, direction: Direction, late: Late) -> Outcome {
+    let scene = &Scene::by(backend, Intent::ambient(), family)?;
     shorten_timers(&scene.app)?;
     let planned = half_closed(scene, direction, late)?;
-    scene.app.run(forget_plans_timeouts)??;
+    scene.app.run(|| match backend {
+        Backend::Nftables => forget_plans_timeouts(),
+        Backend::Iptables(variant) => forget_timeouts_of_iptables(variant, family),
+    })??;
     let twin = half_closed(scene, direction, late)?;
     // Another plan puts the rule back, and takes the timeouts from nobody.
     let another = Plan::new(&Intent::ambient().with_dns(DnsCapture::To(Port::new(15053)?))?);
-    assert_eq!(scene.app.run(|| apply(&another))??.remembers, Remembers::AsPlanned);
-    assert_eq!(scene.app.run(|| verify(&another))??, Verdict::Same);
+    assert_eq!(backend.apply(&scene.app, &another)?.remembers, Remembers::AsPlanned);
+    assert_eq!(backend.verify(&scene.app, &another)?, Verdict::Same);
     wait_until_forgotten(scene, twin.client)?;
 
     let wire = Capture::start(scene.peer.namespace(), INTERFACE)?;
@@ -126,6 +134,14 @@ fn forget_plans_timeouts() -> Outcome {
         let rule = listed.lines().find(|line| line.contains("ct timeout set")).ok_or("no such rule")?;
         let handle = rule.rsplit("# handle ").next().ok_or("no handle")?;
         output("nft", &["delete", "rule", "inet", "inpod", chain, "handle", handle])?;
+    }
+    Ok(())
+}
+
+fn forget_timeouts_of_iptables(variant: Variant, family: Family) -> Outcome {
+    let program = if family == Family::V4 { "iptables" } else { "ip6tables" };
+    for chain in ["INPOD_PREROUTING", "INPOD_OUTPUT"] {
+        output(&format!("{program}-{variant}"), &["-t", "raw", "-D", chain, "1"])?;
     }
     Ok(())
 }
