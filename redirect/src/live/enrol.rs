@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Where what is sent is captured packet by packet, later packets of a new connection look like those of an old one. Then (a) is to
-//! hold back what opens a connection ([`Hold`]), and those that are there can only be reset.
+//! hold back what opens a connection ([`Hold`]) until (c).
 //!
 //! Each of (a) and (c) is one transaction. Between any two steps at least what opens is captured, so that who starts again after an
 //! interruption finds what he would have found.
@@ -63,39 +63,46 @@ pub fn enrol(plan: &Plan, choice: Existing) -> Result<Enrolled, EnrolError> {
     if choice == Existing::Keep && verify(plan).map_err(EnrolError::Verify)? == Verdict::Same {
         return in_place(plan);
     }
-    if plan.diverts() {
-        return match choice {
-            Existing::Keep => Err(EnrolError::PacketByPacket),
-            Existing::Reset => held(plan),
-        };
-    }
     let mut sockets = SockDiag::open().map_err(EnrolError::List)?;
+    if plan.diverts() {
+        return held(plan, choice, &mut sockets);
+    }
     open(plan)?;
     let older = look(plan, &mut sockets).map_err(EnrolError::List)?;
     match choice {
-        Existing::Keep => {
-            let keeping = plan.keeping();
-            let filling = keeping.elements_for(older.iter().filter_map(connection));
-            let plan = if filling.is_empty() { plan } else { &keeping };
-            let applied = put(plan, Some(&filling)).map_err(EnrolError::Apply)?;
-            Ok(Enrolled { applied, kept: older, reset: Vec::new(), left: Vec::new() })
-        }
-        Existing::Reset => {
-            // What only asks for a connection has none: it asks again, and is captured.
-            let open = older.into_iter().filter(|socket| socket.state != TcpState::SynSent).collect();
-            reset_all(plan, &mut sockets, open)
-        }
+        Existing::Keep => keep_all(plan, older),
+        // What only asks for a connection has none: it asks again, and is captured.
+        Existing::Reset => reset_all(plan, &mut sockets, open_ones(older)),
     }
 }
 
-/// Where each packet is captured for itself: while nobody opens a connection, all that are open and not captured end. So does what has
-/// asked for one: it may have been answered past the proxy.
-fn held(plan: &Plan) -> Result<Enrolled, EnrolError> {
-    let mut sockets = SockDiag::open().map_err(EnrolError::List)?;
+/// Where each packet is captured for itself: the plan, while nobody opens a connection.
+///
+/// What has asked for a connection before may be answered yet, past the proxy; or not, and asks again, for the proxy. Nobody can tell.
+/// So it is not kept: if it comes about past the proxy, the guard resets it.
+fn held(plan: &Plan, choice: Existing, sockets: &mut SockDiag) -> Result<Enrolled, EnrolError> {
+    if choice == Existing::Keep && !plan.refuses() {
+        return Err(EnrolError::PacketByPacket);
+    }
     let refused = |Rejected { piece, source }| EnrolError::Apply(ApplyError::Rejected { piece, source });
     let _hold = Hold::new(plan).map_err(refused)?;
-    let older = look(plan, &mut sockets).map_err(EnrolError::List)?;
-    reset_all(plan, &mut sockets, older)
+    let older = look(plan, sockets).map_err(EnrolError::List)?;
+    match choice {
+        Existing::Keep => keep_all(plan, open_ones(older)),
+        Existing::Reset => reset_all(plan, sockets, older),
+    }
+}
+
+fn open_ones(older: Vec<TcpSocket>) -> Vec<TcpSocket> {
+    older.into_iter().filter(|socket| socket.state != TcpState::SynSent).collect()
+}
+
+fn keep_all(plan: &Plan, older: Vec<TcpSocket>) -> Result<Enrolled, EnrolError> {
+    let keeping = plan.keeping();
+    let filling = keeping.elements_for(older.iter().filter_map(connection));
+    let plan = if filling.is_empty() { plan } else { &keeping };
+    let applied = put(plan, Some(&filling)).map_err(EnrolError::Apply)?;
+    Ok(Enrolled { applied, kept: older, reset: Vec::new(), left: Vec::new() })
 }
 
 fn reset_all(plan: &Plan, sockets: &mut SockDiag, older: Vec<TcpSocket>) -> Result<Enrolled, EnrolError> {

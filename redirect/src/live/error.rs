@@ -31,9 +31,9 @@ pub struct EndError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnrolError {
-    /// The plan captures what is sent packet by packet ([`Method::Tproxy`](crate::Method::Tproxy)), so that it cannot be told
-    /// which connections were there before, and they not be kept. They can be reset. Nothing was changed.
-    #[error("the plan captures packet by packet: older connections can be reset, but not kept")]
+    /// The plan captures what is sent packet by packet ([`Method::Tproxy`](crate::Method::Tproxy)) and has no guard: what is just being
+    /// opened could neither be kept nor reset. Nothing was changed.
+    #[error("the plan captures packet by packet and has no guard: what is just being opened would hang")]
     PacketByPacket,
     /// The kernel could not be asked about the namespace. Nothing was changed.
     #[error("cannot look at the namespace")]

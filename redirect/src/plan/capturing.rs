@@ -18,6 +18,11 @@ impl Plan {
         self.chains.iter().any(|chain| chain.rules.iter().any(|rule| diverts(chain, rule)))
     }
 
+    /// Whether what would escape capture is refused.
+    pub(crate) fn refuses(&self) -> bool {
+        self.chains.iter().any(refuses)
+    }
+
     /// The plan with these rules right before those that take or refuse packets, in each chain that has any.
     pub(super) fn with_first(&self, first: impl Fn(&Chain) -> Vec<Rule>) -> Vec<Chain> {
         let with = |chain: &Chain| {

@@ -34,9 +34,11 @@ enum Conntrack {
 type Test = (&'static str, fn(Family, Conntrack) -> Outcome);
 
 pub(crate) fn tests() -> Vec<Case> {
-    let tests: [Test; 5] = [
+    let tests: [Test; 7] = [
         ("kept_connections_go_on_and_new_ones_are_captured", keep),
         ("idle_ones_are_kept_as_well", keep_idle),
+        ("kept_connections_go_on_past_tproxy", keep_by_tproxy),
+        ("idle_ones_are_kept_past_tproxy_as_well", keep_idle_by_tproxy),
         ("reset_ones_end_on_both_sides_and_the_proxys_do_not", reset),
         ("reset_ones_end_where_tproxy_captures", reset_by_tproxy),
         ("two_ends_that_meet_anew_are_captured", reused),
@@ -56,7 +58,7 @@ pub(crate) fn tests() -> Vec<Case> {
         let name = format!("enrol::{family}_what_drains_is_enrolled_again");
         cases.push(test(name, move || drained(family)));
     }
-    cases.push(test("enrol::what_captures_packet_by_packet_keeps_nothing", packet_by_packet));
+    cases.push(test("enrol::what_captures_packet_by_packet_without_a_guard_keeps_nothing", packet_by_packet));
     // Alone: each is a load that two processors are busy with.
     cases.into_iter().map(Case::serial).collect()
 }
@@ -87,24 +89,32 @@ fn diverting() -> Plan {
 }
 
 fn keep(family: Family, conntrack: Conntrack) -> Outcome {
+    keep_by(&plan(), family, conntrack)
+}
+
+fn keep_by_tproxy(family: Family, conntrack: Conntrack) -> Outcome {
+    keep_by(&diverting(), family, conntrack)
+}
+
+fn keep_by(plan: &Plan, family: Family, conntrack: Conntrack) -> Outcome {
     let stage = Stage::new(family)?;
     set(&stage.app, conntrack)?;
     let (old, changing) = (stage.loads(48, Life::Long)?, stage.loads(52, Life::Short)?);
-    let enrolled = stage.app.run(|| enrol(&plan(), Existing::Keep))??;
+    let enrolled = stage.app.run(|| enrol(plan, Existing::Keep))??;
     assert!(enrolled.kept.len() >= 96, "{}", enrolled.kept.len());
     assert_eq!((enrolled.reset, enrolled.left), (Vec::new(), Vec::new()));
-    assert_eq!(stage.app.run(|| verify(&plan()))??, Verdict::Same);
+    assert_eq!(stage.app.run(|| verify(plan))??, Verdict::Same);
     let new = stage.loads(20, Life::Long)?;
     for load in old.iter().chain(&changing).chain(&new) {
         load.go_on()?;
     }
     // Applying it again leaves them alone, and so does enrolling it.
-    stage.app.run(|| apply(&plan()))??;
-    assert!(stage.app.run(|| enrol(&plan(), Existing::Keep))??.kept.len() >= 96);
+    stage.app.run(|| apply(plan))??;
+    assert!(stage.app.run(|| enrol(plan, Existing::Keep))??.kept.len() >= 96);
     for load in old.iter().chain(&changing).chain(&new) {
         load.go_on()?;
     }
-    assert!(stage.app.run(|| forget(&plan()))??.kept >= 96);
+    assert!(stage.app.run(|| forget(plan))??.kept >= 96);
     for report in well(new) {
         assert_eq!(report.by_server, 0, "new connections are captured");
     }
@@ -114,8 +124,8 @@ fn keep(family: Family, conntrack: Conntrack) -> Outcome {
     for report in well(old) {
         assert_eq!(report.by_proxy, 0, "kept connections stay direct");
     }
-    crate::load::until(|| matches!(stage.app.run(|| forget(&plan())), Ok(Ok(Forgotten { kept: 0, .. }))))?;
-    assert_eq!(stage.app.run(|| verify(&plan()))??, Verdict::Same);
+    crate::load::until(|| matches!(stage.app.run(|| forget(plan)), Ok(Ok(Forgotten { kept: 0, .. }))))?;
+    assert_eq!(stage.app.run(|| verify(plan))??, Verdict::Same);
     stage.assert_servers_well();
     Ok(())
 }
@@ -131,12 +141,20 @@ fn two(app: &Pod, peer: &Pod, family: Family) -> Result<Vec<(TcpStream, TcpStrea
 }
 
 fn keep_idle(family: Family, conntrack: Conntrack) -> Outcome {
+    keep_idle_by(&plan(), family, conntrack)
+}
+
+fn keep_idle_by_tproxy(family: Family, conntrack: Conntrack) -> Outcome {
+    keep_idle_by(&diverting(), family, conntrack)
+}
+
+fn keep_idle_by(plan: &Plan, family: Family, conntrack: Conntrack) -> Outcome {
     let (_lab, app, peer) = pods(family)?;
     set(&app, conntrack)?;
     let talking = two(&app, &peer, family)?;
     let ending = two(&app, &peer, family)?;
     let hasty = two(&app, &peer, family)?;
-    let enrolled = app.run(|| enrol(&plan(), Existing::Keep))??;
+    let enrolled = app.run(|| enrol(plan, Existing::Keep))??;
     assert_eq!(enrolled.kept.len(), 6);
     for (here, there) in &talking {
         talk(there, here)?;
@@ -153,7 +171,7 @@ fn keep_idle(family: Family, conntrack: Conntrack) -> Outcome {
         let error = (&here).read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
-    let forgotten = app.run(|| forget(&plan()))??;
+    let forgotten = app.run(|| forget(plan))??;
     assert!(forgotten.kept >= 2 && forgotten.forgotten >= 2, "{forgotten:?}");
     for (here, there) in &talking {
         talk(there, here)?;
@@ -314,7 +332,8 @@ fn drained(family: Family) -> Outcome {
 }
 
 fn packet_by_packet() -> Outcome {
-    let plan = diverting();
+    let intent = Intent::ambient().with_outbound_method(Method::Tproxy).with_guard(Guard::Off);
+    let plan = Plan::new(&intent);
     fresh()?.run(|| -> Outcome {
         assert!(matches!(enrol(&plan, Existing::Keep), Err(EnrolError::PacketByPacket)));
         assert!(matches!(verify(&plan)?, Verdict::Differs(_)), "nothing was changed");
