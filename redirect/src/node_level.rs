@@ -1,11 +1,12 @@
-//! NodeLevel: capture in the node's own namespace, for a proxy behind a pair of links.
+//! NodeLevel: capture in the node's own namespace, for a proxy behind a pair of links, or in that namespace.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::elements::{Element, Elements};
 use crate::family::Family;
+use crate::intent::{Families, Ports};
 use crate::interface::InterfaceName;
-use crate::mark::Mark;
+use crate::mark::{Mark, Marks};
 use crate::plan::Plan;
 use crate::routing::{ReplyRouting, ReplyRoutingError};
 use crate::set::Set;
@@ -19,6 +20,9 @@ use crate::set::Set;
 ///   peer  -- node ----- marked, by its own table --> inbound link ---> proxy
 /// ```
 ///
+/// A proxy that lives in the node's namespace itself needs no links ([`NodeLevel::here`]): its sockets take what pods send and what
+/// comes for them, by TPROXY.
+///
 /// For proxies that cannot have sockets in the pods, and for contrast: it sees what the node sees. What a network plugin takes
 /// past the node's stack is not captured; Service addresses that the node translates arrive translated; and where the plugin
 /// or its policies decide by source or interface, they meet the links. Capture in the pod has none of this.
@@ -29,9 +33,15 @@ use crate::set::Set;
 ///
 /// Always valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeLevel {
-    outbound: Leg,
-    inbound: Leg,
+pub struct NodeLevel(NodeProxy);
+
+/// Where the proxy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NodeProxy {
+    /// At the other ends of two links.
+    Behind { outbound: Leg, inbound: Leg },
+    /// In the node's namespace.
+    Here { ports: Ports, marks: Marks, routing: ReplyRouting, families: Families },
 }
 
 /// One link to the proxy, and how packets are routed into it.
@@ -107,7 +117,15 @@ impl NodeLevel {
         if outbound.gateways.v6.is_some() != inbound.gateways.v6.is_some() {
             return Err(NodeLevelError::HalfIpv6);
         }
-        Ok(Self { outbound, inbound })
+        Ok(Self(NodeProxy::Behind { outbound, inbound }))
+    }
+
+    /// With a proxy in the node's namespace, which listens on these ports with `IP_TRANSPARENT` and has the proxy's mark on all its
+    /// sockets; packets take the other mark, by which this table and rule route them to the node itself.
+    ///
+    /// Tunnels are told by their port. Where nobody listens, what is captured goes nowhere.
+    pub fn here(ports: Ports, marks: Marks, routing: ReplyRouting, families: Families) -> Self {
+        Self(NodeProxy::Here { ports, marks, routing, families })
     }
 
     /// With Istio's names, IPv4 addresses, marks and tables (`cni/pkg/ambient/constants` of its version 1.20): links `istioout` to
@@ -149,19 +167,18 @@ impl NodeLevel {
         pods
     }
 
-    /// What pods send takes this.
-    pub fn outbound(&self) -> &Leg {
-        &self.outbound
-    }
-
-    /// What comes for pods takes this.
-    pub fn inbound(&self) -> &Leg {
-        &self.inbound
+    /// Where the proxy is.
+    pub(crate) fn proxy(&self) -> &NodeProxy {
+        &self.0
     }
 
     /// Which families are captured.
     pub(crate) fn families(&self) -> &'static [Family] {
-        if self.outbound.gateways.v6.is_some() { &Family::ALL } else { &[Family::V4] }
+        match &self.0 {
+            NodeProxy::Behind { outbound, .. } if outbound.gateways.v6.is_some() => &Family::ALL,
+            NodeProxy::Behind { .. } => &[Family::V4],
+            NodeProxy::Here { families, .. } => families.all(),
+        }
     }
 
     pub(crate) fn sets(&self) -> Vec<Set> {
@@ -189,7 +206,7 @@ mod tests {
 
     #[test]
     fn legs_that_cannot_work_together_are_refused() {
-        let NodeLevel { outbound, inbound } = istio();
+        let NodeProxy::Behind { outbound, inbound } = istio().0 else { panic!("it has links") };
         let with = |change: fn(&mut Leg, &Leg)| {
             let mut other = inbound.clone();
             change(&mut other, &outbound);

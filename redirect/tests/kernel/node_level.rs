@@ -9,14 +9,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use inpod_redirect::{
-    Difference, Elements, Family, KernelError, NodeLevel, Piece, Verdict, apply_with, remove, set_elements,
-    verify, verify_with,
+    Difference, Elements, Families, Family, KernelError, Marks, NodeLevel, Piece, Ports, ReplyRouting,
+    Verdict, apply_with, remove, set_elements, verify, verify_with,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use testkit::kernel::{Case, Outcome, test};
 use testkit::netns::Namespace;
 
-use crate::scene::{PATIENCE, SOME, accept, set_transparent, talk};
+use crate::scene::{HBONE, PATIENCE, SOME, accept, marked, set_transparent, talk, unmarked, wildcard};
 
 /// The proxy's ports for what pods send and for what comes for them.
 const OUTBOUND: u16 = 15001;
@@ -30,13 +30,16 @@ const NOBODY: Duration = Duration::from_millis(500);
 type Test = (&'static str, fn(&Net) -> Outcome);
 
 pub(crate) fn tests() -> Vec<Case> {
-    let tests: [Test; 7] = [
+    let tests: [Test; 10] = [
         ("what_a_pod_sends_goes_to_the_proxy", outbound),
         ("what_comes_for_a_pod_goes_to_the_proxy_which_delivers_it", inbound),
         ("what_the_node_sends_is_not_captured", probe),
         ("pods_come_and_go_by_difference", come_and_go),
         ("without_its_way_to_the_proxy_nothing_passes", astray),
         ("all_is_proved_and_undone", undone),
+        ("a_proxy_of_the_node_has_what_a_pod_sends_and_what_comes_for_it", here),
+        ("without_a_proxy_of_the_node_nothing_passes", nobody_here),
+        ("what_a_proxy_of_the_node_takes_is_proved_and_undone", undone_here),
         ("a_missing_link_is_named_and_nothing_stays", no_link),
     ];
     let mut cases = Vec::new();
@@ -232,6 +235,89 @@ fn listen(at: &Namespace, ip: IpAddr) -> Result<TcpListener, Box<dyn Error>> {
     let listener = at.run(|| TcpListener::bind((ip, SOME)))??;
     SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
     Ok(listener)
+}
+
+/// Captures the application's pod for a proxy in the node's namespace.
+fn capture_here(net: &Net) -> Result<NodeLevel, Box<dyn Error>> {
+    let families = if net.family == Family::V4 { Families::V4 } else { Families::V4AndV6 };
+    let level = NodeLevel::here(Ports::ISTIO, Marks::ISTIO, ReplyRouting::ISTIO, families);
+    let pods = level.pods([net.ip(1)]);
+    net.node.run(|| apply_with(&level.plan(), &pods))??;
+    assert_eq!(net.node.run(|| verify_with(&level.plan(), &pods))??, Verdict::Same);
+    Ok(level)
+}
+
+fn listen_here(net: &Net, port: u16) -> Result<TcpListener, Box<dyn Error>> {
+    let at = SocketAddr::new(wildcard(net.family), port);
+    let socket = socket(&net.node, at)?;
+    set_transparent(&socket, at)?;
+    marked(&socket)?;
+    socket.bind(&at.into())?;
+    socket.listen(16)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    Ok(socket.into())
+}
+
+fn here(net: &Net) -> Outcome {
+    let [server, application] = [listen(&net.peer, net.ip(2))?, listen(&net.app, net.ip(1))?];
+    let [outbound, plaintext, tunnels] =
+        [listen_here(net, OUTBOUND)?, listen_here(net, INBOUND)?, listen_here(net, HBONE)?];
+    capture_here(net)?;
+    let tunnel = SocketAddr::new(net.ip(1), HBONE);
+    for (from, to, proxy) in [
+        (&net.app, server.local_addr()?, &outbound),
+        (&net.peer, application.local_addr()?, &plaintext),
+        (&net.peer, tunnel, &tunnels),
+    ] {
+        let client = connect(from, to, PATIENCE)?;
+        let captured = accept(proxy)?;
+        assert_eq!((captured.local_addr()?, captured.peer_addr()?), (to, client.local_addr()?));
+        talk(&client, &captured)?;
+    }
+    // With the address of the client.
+    let delivery = socket(&net.node, application.local_addr()?)?;
+    marked(&delivery)?;
+    let source = SocketAddr::new(net.ip(2), 0);
+    set_transparent(&delivery, source)?;
+    delivery.bind(&source.into())?;
+    delivery.connect_timeout(&application.local_addr()?.into(), PATIENCE)?;
+    delivery.set_read_timeout(Some(PATIENCE))?;
+    let served = accept(&application)?;
+    assert_eq!(served.peer_addr()?.ip(), net.ip(2));
+    talk(&delivery.into(), &served)?;
+    // A probe, and a connection of the proxy's own.
+    let marks: [fn(&Socket) -> std::io::Result<()>; 2] = [unmarked, marked];
+    for mark in marks {
+        let own = socket(&net.node, application.local_addr()?)?;
+        mark(&own)?;
+        own.connect_timeout(&application.local_addr()?.into(), PATIENCE)?;
+        own.set_read_timeout(Some(PATIENCE))?;
+        talk(&own.into(), &accept(&application)?)?;
+    }
+    Ok(())
+}
+
+fn nobody_here(net: &Net) -> Outcome {
+    let [server, application] = [listen(&net.peer, net.ip(2))?, listen(&net.app, net.ip(1))?];
+    capture_here(net)?;
+    for (from, to) in [(&net.app, &server), (&net.peer, &application)] {
+        assert!(connect(from, to.local_addr()?, NOBODY).is_err());
+        to.set_nonblocking(true)?;
+        assert!(to.accept().is_err(), "it has passed uncaptured");
+    }
+    Ok(())
+}
+
+fn undone_here(net: &Net) -> Outcome {
+    let before = state(net)?;
+    let level = capture_here(net)?;
+    let with = state(net)?;
+    assert!(with.contains("tproxy") && with.contains("lookup 100"), "{with}");
+    capture_here(net)?;
+    assert_eq!(state(net)?, with, "twice is once");
+    net.node.run(|| remove(&level.plan()))??;
+    assert_eq!(state(net)?, before);
+    Ok(())
 }
 
 fn outbound(net: &Net) -> Outcome {

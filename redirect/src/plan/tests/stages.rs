@@ -7,7 +7,7 @@ use crate::chain::Chain;
 use crate::plan::capturing::diverts;
 use crate::plan::{Before, Plan};
 use crate::rule::{Action, Match, Rule};
-use crate::{Family, Intent, Method, NodeLevel, render};
+use crate::{Families, Family, Intent, Marks, Method, NodeLevel, Ports, ReplyRouting, render};
 
 use proptest::prelude::*;
 
@@ -17,6 +17,7 @@ fn each_stage_renders_as_its_golden_file() {
     let tproxy = Plan::new(&Intent::ambient().with_outbound_method(Method::Tproxy));
     let links = ["fd00:7f::2".parse().unwrap(), "fd00:7e::2".parse().unwrap()];
     let level = NodeLevel::istio(Some(links)).unwrap();
+    let here = NodeLevel::here(Ports::ISTIO, Marks::ISTIO, ReplyRouting::ISTIO, Families::V4AndV6);
     let stages = [
         ("keeping", plan.keeping()),
         ("opening", plan.opening(Before::Open).unwrap()),
@@ -25,6 +26,7 @@ fn each_stage_renders_as_its_golden_file() {
         ("draining_tproxy", tproxy.draining()),
         ("holding", plan.holding()),
         ("node_level", level.plan()),
+        ("node_level_here", here.plan()),
     ];
     let bless = std::env::var_os("INPOD_BLESS").is_some_and(|value| value == "1");
     for (name, stage) in stages {
