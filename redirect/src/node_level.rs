@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::elements::{Element, Elements};
 use crate::family::Family;
 use crate::intent::{Families, Ports};
-use crate::interface::InterfaceName;
-use crate::mark::{Mark, Marks};
+use crate::interface::{InterfaceName, InterfaceNameError};
+use crate::mark::{Mark, MarkError, Marks};
 use crate::plan::Plan;
 use crate::routing::{ReplyRouting, ReplyRoutingError};
 use crate::set::Set;
@@ -28,8 +28,8 @@ use crate::set::Set;
 /// or its policies decide by source or interface, they meet the links. Capture in the pod has none of this.
 ///
 /// What is excepted: the proxy's own packets, as far as they come in by a link; what sockets of the node send, so health
-/// probes; and what pods send to the node's own addresses. The proxy keeps the addresses of others, so the kernel must not check sources on the links (`rp_filter` is 0, and
-/// `accept_local` 1 where pods' addresses are the node's own).
+/// probes; and what pods send to the node's own addresses. The proxy keeps the addresses of others, so the kernel must not check
+/// sources on the links (`rp_filter` is 0, and `accept_local` 1 where pods' addresses are the node's own).
 ///
 /// Always valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,12 @@ pub enum NodeLevelError {
     /// A table or priority cannot be used.
     #[error(transparent)]
     Routing(#[from] ReplyRoutingError),
+    /// A name cannot be used.
+    #[error(transparent)]
+    Name(#[from] InterfaceNameError),
+    /// A mark cannot be used.
+    #[error(transparent)]
+    Mark(#[from] MarkError),
 }
 
 impl NodeLevel {
@@ -136,9 +142,9 @@ impl NodeLevel {
     pub fn istio(ipv6: Option<[Ipv6Addr; 2]>) -> Result<Self, NodeLevelError> {
         let leg = |name: &str, v4, v6, bits, table, priority| -> Result<Leg, NodeLevelError> {
             Ok(Leg {
-                interface: InterfaceName::new(name).map_err(|_| NodeLevelError::Loopback)?,
+                interface: InterfaceName::new(name)?,
                 gateways: Gateways { v4, v6 },
-                mark: Mark::new(bits, bits).map_err(|_| NodeLevelError::Loopback)?,
+                mark: Mark::new(bits, bits)?,
                 routing: ReplyRouting::new(table, priority)?,
             })
         };

@@ -107,7 +107,7 @@ pub(crate) enum Command {
     },
     /// On the node: health probes for captured pods take the address by which pods know them
     Probes(Probes),
-    /// On the node: capture there, for a proxy behind the links istioout and istioin, instead of in pods
+    /// On the node: capture there instead of in pods, for a proxy behind the links istioout and istioin, or in that namespace
     NodeLevel(Level),
 }
 

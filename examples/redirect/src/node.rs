@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use anyhow::{Context as _, Result, bail};
 use redirect::{
-    Cgroup, CgroupError, Elements, Families, IdRange, Mark, NodeLevel, Plan, ProbeExemption, Prober, Verdict,
-    apply_with, remove, render, verify_with,
+    Cgroup, CgroupError, Elements, Families, IdRange, Mark, Marks, NodeLevel, Plan, Ports, ProbeExemption,
+    Prober, ReplyRouting, Verdict, apply_with, remove, render, verify_with,
 };
 
 use crate::place::Place;
@@ -58,8 +58,14 @@ pub(crate) struct Probes {
 pub(crate) struct Level {
     #[command(flatten)]
     common: Common,
+    /// The proxy is in the node's namespace, on Istio's ports, instead of behind links
+    #[arg(long)]
+    here: bool,
+    /// IPv4 only, with --here
+    #[arg(long, requires = "here")]
+    v4_only: bool,
     /// The proxy's IPv6 address behind istioout [default: IPv6 is not captured]
-    #[arg(long, value_name = "ADDRESS", requires = "inbound_gateway6")]
+    #[arg(long, value_name = "ADDRESS", requires = "inbound_gateway6", conflicts_with = "here")]
     outbound_gateway6: Option<Ipv6Addr>,
     /// The proxy's IPv6 address behind istioin
     #[arg(long, value_name = "ADDRESS", requires = "outbound_gateway6")]
@@ -71,6 +77,10 @@ pub(crate) fn cgroup(path: &str) -> Result<Cgroup, CgroupError> {
     Cgroup::find(Cgroup::MOUNT, path)
 }
 
+fn families(v4_only: bool) -> Families {
+    if v4_only { Families::V4 } else { Families::V4AndV6 }
+}
+
 impl Probes {
     /// What it says, and whether all is as planned.
     pub(crate) fn act(&self) -> Result<(String, bool)> {
@@ -80,7 +90,7 @@ impl Probes {
             (None, None) if self.prober_uid.is_empty() => Prober::AnySocket,
             (None, None) => Prober::Users(self.prober_uid.clone()),
         };
-        let families = if self.v4_only { Families::V4 } else { Families::V4AndV6 };
+        let families = families(self.v4_only);
         let exemption = ProbeExemption { prober, families, ..ProbeExemption::ISTIO };
         self.common.act(&exemption.plan(), &exemption.pods(self.common.pod.iter().copied()))
     }
@@ -91,7 +101,12 @@ impl Level {
     pub(crate) fn act(&self) -> Result<(String, bool)> {
         let ipv6 =
             self.outbound_gateway6.zip(self.inbound_gateway6).map(|(outbound, inbound)| [outbound, inbound]);
-        let level = NodeLevel::istio(ipv6)?;
+        let level = if self.here {
+            let families = families(self.v4_only);
+            NodeLevel::here(Ports::ISTIO, Marks::ISTIO, ReplyRouting::ISTIO, families)
+        } else {
+            NodeLevel::istio(ipv6)?
+        };
         self.common.act(&level.plan(), &level.pods(self.common.pod.iter().copied()))
     }
 }

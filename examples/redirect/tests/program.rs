@@ -80,6 +80,9 @@ fn node() -> Outcome {
     assert_eq!(probes("verify", &[])?.0, 3);
     let (code, text) = on_node(&["node-level", "apply", "--pod", "10.0.0.7"])?;
     assert!(code == 1 && text.contains("there is no interface istioout"), "{code} {text}");
+    let at_home = |deed: &str| on_node(&["node-level", deed, "--here", "--pod", "10.0.0.7"]);
+    assert_eq!((at_home("apply")?.0, at_home("verify")?.0, at_home("remove")?.0), (0, 0, 0));
+    assert_eq!(at_home("verify")?.0, 3);
     let (code, text) = here(&["node-level", "show", "--pod", "10.0.0.7"])?;
     assert!(code == 0 && text.contains("10.0.0.7") && !text.contains("pods6"), "{text}");
     Ok(())

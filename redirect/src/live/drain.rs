@@ -11,6 +11,7 @@ use crate::plan::{Before, Plan};
 use super::error::{DrainError, ListError};
 use super::existing::connection;
 use super::hold::Hold;
+use super::look::LOOKS;
 use super::proxy;
 use super::tcp_socket::TcpSocket;
 
@@ -48,7 +49,8 @@ pub fn drain(plan: &Plan) -> Result<Drained, DrainError> {
             }
             None => {
                 let _hold = Hold::new(plan).map_err(refused)?;
-                let ends = captured(plan).map_err(DrainError::Unlisted)?;
+                let looks = (0..LOOKS).map(|_| captured(plan)).collect::<Result<Vec<_>, ListError>>();
+                let ends = looks.map_err(DrainError::Unlisted)?.concat();
                 let going_on =
                     draining.going_on(ends.iter().filter_map(connection).map(Connection::reversed));
                 put(&mut kernel, &draining, &going_on)?;

@@ -8,7 +8,7 @@ use super::existing::{candidates, connection, uncaptured};
 use super::tcp_socket::TcpSocket;
 
 /// One look can miss a socket, and the last shows the proxy's ends of what is in those before.
-const LOOKS: usize = 3;
+pub(super) const LOOKS: usize = 3;
 
 /// The application's ends of connections with somebody elsewhere that are not captured.
 pub(super) fn look(plan: &Plan, sockets: &mut SockDiag) -> Result<Vec<TcpSocket>, KernelError> {
