@@ -9,7 +9,8 @@ impl Namespace {
     /// Enters the namespace, runs the closure on this thread, and comes back, also when the closure panics.
     ///
     /// Calls nest. Where the thread already is in this namespace, nothing is switched. The way there and back
-    /// costs about as much as making a socket and a half.
+    /// costs about as much as making two sockets; [`Home::visit`](crate::Home::visit), which does not look up where it comes from,
+    /// less than one.
     ///
     /// - A future made inside and awaited outside runs outside; make sockets inside and await on them outside.
     /// - A thread started inside stays inside for its whole life, and so does a program.
