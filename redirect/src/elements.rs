@@ -42,6 +42,17 @@ impl Elements {
         Self::default()
     }
 
+    /// Addresses, each in the set of its family; one without such a set is left out.
+    pub(crate) fn of_addresses(sets: &[Set], addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut elements = Self::new();
+        for element in addresses.into_iter().map(Element::Address) {
+            if let Some(set) = sets.iter().find(|set| set.admits(&element)) {
+                elements.0.entry(set.clone()).or_default().insert(element);
+            }
+        }
+        elements
+    }
+
     /// Puts an element into a set. Tells whether it is new there.
     ///
     /// # Errors

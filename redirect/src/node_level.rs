@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::elements::{Element, Elements};
+use crate::elements::Elements;
 use crate::family::Family;
 use crate::intent::{Families, Ports};
 use crate::interface::{InterfaceName, InterfaceNameError};
@@ -162,15 +162,7 @@ impl NodeLevel {
     /// The elements that name these pods, by their addresses: for [`apply_with`](crate::apply_with) and
     /// [`set_elements`](crate::set_elements). Addresses of a family that is not captured are left out.
     pub fn pods(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Elements {
-        let sets = self.sets();
-        let mut pods = Elements::new();
-        for address in addresses {
-            if let Some(set) = sets.iter().find(|set| set.family() == Family::of(address)) {
-                // A set of its family takes every address.
-                let _ = pods.insert(set, Element::Address(address));
-            }
-        }
-        pods
+        Elements::of_addresses(&self.sets(), addresses)
     }
 
     /// Where the proxy is.

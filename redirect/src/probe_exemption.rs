@@ -1,8 +1,7 @@
 //! ProbeExemption: what the node does so that pods can tell its health probes from other traffic.
 
 use crate::cgroup::Cgroup;
-use crate::elements::{Element, Elements};
-use crate::family::Family;
+use crate::elements::Elements;
 use crate::id_range::IdRange;
 use crate::intent::{Families, ProbeAddresses};
 use crate::mark::Mark;
@@ -61,15 +60,7 @@ impl ProbeExemption {
     /// The elements that name these pods, by their addresses: for [`apply_with`](crate::apply_with) and
     /// [`set_elements`](crate::set_elements). Addresses of a family that is not exempted are left out.
     pub fn pods(&self, addresses: impl IntoIterator<Item = IpAddr>) -> Elements {
-        let sets = self.sets();
-        let mut pods = Elements::new();
-        for address in addresses {
-            if let Some(set) = sets.iter().find(|set| set.family() == Family::of(address)) {
-                // A set of its family takes every address.
-                let _ = pods.insert(set, Element::Address(address));
-            }
-        }
-        pods
+        Elements::of_addresses(&self.sets(), addresses)
     }
 
     pub(crate) fn sets(&self) -> Vec<Set> {

@@ -258,6 +258,26 @@ fn listen_here(net: &Net, port: u16) -> Result<TcpListener, Box<dyn Error>> {
     Ok(socket.into())
 }
 
+/// The proxy connects to the application with the address of the client.
+fn deliver(
+    net: &Net,
+    proxy: &Namespace,
+    mark: fn(&Socket) -> std::io::Result<()>,
+    application: &TcpListener,
+) -> Outcome {
+    let to = application.local_addr()?;
+    let delivery = socket(proxy, to)?;
+    mark(&delivery)?;
+    let source = SocketAddr::new(net.ip(2), 0);
+    set_transparent(&delivery, source)?;
+    delivery.bind(&source.into())?;
+    delivery.connect_timeout(&to.into(), PATIENCE)?;
+    delivery.set_read_timeout(Some(PATIENCE))?;
+    let served = accept(application)?;
+    assert_eq!(served.peer_addr()?.ip(), net.ip(2));
+    talk(&delivery.into(), &served)
+}
+
 fn here(net: &Net) -> Outcome {
     let [server, application] = [listen(&net.peer, net.ip(2))?, listen(&net.app, net.ip(1))?];
     let [outbound, plaintext, tunnels] =
@@ -274,17 +294,7 @@ fn here(net: &Net) -> Outcome {
         assert_eq!((captured.local_addr()?, captured.peer_addr()?), (to, client.local_addr()?));
         talk(&client, &captured)?;
     }
-    // With the address of the client.
-    let delivery = socket(&net.node, application.local_addr()?)?;
-    marked(&delivery)?;
-    let source = SocketAddr::new(net.ip(2), 0);
-    set_transparent(&delivery, source)?;
-    delivery.bind(&source.into())?;
-    delivery.connect_timeout(&application.local_addr()?.into(), PATIENCE)?;
-    delivery.set_read_timeout(Some(PATIENCE))?;
-    let served = accept(&application)?;
-    assert_eq!(served.peer_addr()?.ip(), net.ip(2));
-    talk(&delivery.into(), &served)?;
+    deliver(net, &net.node, marked, &application)?;
     // A probe, and a connection of the proxy's own.
     let marks: [fn(&Socket) -> std::io::Result<()>; 2] = [unmarked, marked];
     for mark in marks {
@@ -338,17 +348,7 @@ fn inbound(net: &Net) -> Outcome {
     assert_eq!(captured.local_addr()?, application.local_addr()?);
     assert_eq!(captured.peer_addr()?, client.local_addr()?);
     talk(&client, &captured)?;
-    // With the address of the client.
-    let delivery = socket(&net.proxy, application.local_addr()?)?;
-    delivery.set_mark(DELIVERS)?;
-    let source = SocketAddr::new(net.ip(2), 0);
-    set_transparent(&delivery, source)?;
-    delivery.bind(&source.into())?;
-    delivery.connect_timeout(&application.local_addr()?.into(), PATIENCE)?;
-    delivery.set_read_timeout(Some(PATIENCE))?;
-    let served = accept(&application)?;
-    assert_eq!(served.peer_addr()?.ip(), net.ip(2));
-    talk(&delivery.into(), &served)
+    deliver(net, &net.proxy, |socket| socket.set_mark(DELIVERS), &application)
 }
 
 fn probe(net: &Net) -> Outcome {
