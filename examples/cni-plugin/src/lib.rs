@@ -21,6 +21,7 @@ pub mod command;
 pub mod configuration;
 pub mod environment;
 pub mod failure;
+pub mod install;
 pub mod message;
 pub mod name;
 pub mod plugin;
