@@ -134,11 +134,14 @@ impl Call {
         let mut piece = [0; MAX_ANSWER];
         loop {
             self.socket.set_read_timeout(Some(self.left()?)).map_err(AskError::Broken)?;
-            let read = (&self.socket).read(&mut piece);
-            match read.map_err(|error| self.broken(error))? {
-                0 if bytes.is_empty() => return Err(AskError::Closed),
-                0 => return Answer::decode(&bytes).map_err(AskError::Garbled),
-                read => bytes.extend(piece.iter().take(read)),
+            match (&self.socket).read(&mut piece) {
+                Ok(0) => return answer(&bytes),
+                Ok(read) => bytes.extend(piece.iter().take(read)),
+                // An agent that has not read all we said ends its answer like this. A part of an answer is none.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !bytes.is_empty() => {
+                    return answer(&bytes);
+                }
+                Err(error) => return Err(self.broken(error)),
             }
             if bytes.len() > MAX_ANSWER {
                 let (limit, actual) = (MAX_ANSWER, bytes.len());
@@ -160,6 +163,10 @@ impl Call {
             _ => AskError::Broken(error),
         }
     }
+}
+
+fn answer(bytes: &[u8]) -> Result<Answer, AskError> {
+    if bytes.is_empty() { Err(AskError::Closed) } else { Answer::decode(bytes).map_err(AskError::Garbled) }
 }
 
 fn send_some(socket: &Socket, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {

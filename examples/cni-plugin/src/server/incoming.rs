@@ -1,5 +1,7 @@
 //! A request as it comes in: read within bounds, and believed only as far as it can be checked.
 
+use std::error::Error;
+use std::fmt::Write as _;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -40,9 +42,13 @@ pub(super) enum RequestError {
 impl RequestError {
     /// The one place that says what the asking side is told.
     pub(super) fn answer(&self) -> Answer {
-        use std::error::Error as _;
-        let cause = self.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        let why = format_args!("{self}{cause}").to_string();
+        let mut why = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            // Writing to a string does not fail.
+            let _ = write!(why, ": {error}");
+            cause = error.source();
+        }
         match self {
             Self::Slow | Self::Broken(_) => Answer::try_again(why),
             Self::Namespace(OpenError::NotNamespace { .. } | OpenError::NotNetwork { .. }) => {
