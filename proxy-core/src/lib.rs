@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod agent;
 pub mod capture;
 mod config;
 mod credentials;
@@ -63,6 +64,7 @@ mod error;
 mod headers;
 mod inbound;
 mod listen;
+pub mod local_socket;
 mod node;
 mod outbound;
 mod passthrough;

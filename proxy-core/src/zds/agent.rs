@@ -1,4 +1,6 @@
-//! The agent's side of ZDS: listens for proxies and hands them pods. Minimal: one request, one answer, with a time limit.
+//! The agent's side of ZDS: listens for proxies and hands them pods. One request, one answer, with a time limit.
+//!
+//! This is the conversation with one proxy; [`crate::agent`] is who holds it, with several at once.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -8,8 +10,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
-use super::message::{Hello, MessageError, Request, Response};
+use super::message::{Hello, MAX_MESSAGE, MessageError, Request, Response};
 use super::packet::{self, PacketError};
+use crate::local_socket::{self, BindError};
 use crate::workload::{PodName, Uid};
 
 /// Longest wait for a hello or an answer (5 s, istio-cni's).
@@ -28,6 +31,24 @@ pub enum RequestError {
     /// The proxy refuses, and says why. The connection goes on.
     #[error("the proxy refuses: {0}")]
     Refused(String),
+    /// Who connected is neither root nor our own user.
+    #[error("user {uid} is no proxy of this node")]
+    Stranger {
+        /// Its user.
+        uid: u32,
+    },
+    /// The request is longer than the protocol allows. It was not sent, and the connection goes on.
+    #[error("a request of {actual} bytes; at most {MAX_MESSAGE} are allowed")]
+    TooLong {
+        /// How long it is, in bytes.
+        actual: usize,
+    },
+    /// The proxy has said something that was not asked.
+    #[error("the proxy says what it was not asked")]
+    Unasked,
+    /// The connection could not be taken.
+    #[error("accepting a proxy")]
+    Accept(#[source] io::Error),
     /// The request could not be sent.
     #[error("sending to the proxy")]
     Send(#[source] io::Error),
@@ -46,12 +67,12 @@ pub enum RequestError {
 }
 
 impl Listener {
-    /// Listens at `path`. A socket that is there already, from an agent that is gone, is the caller's to remove.
+    /// Listens at `path`, as [`local_socket::bind`] has it: in a folder of its own, and in place of an agent that was there before.
     ///
     /// # Errors
-    /// When the path cannot be bound.
-    pub fn bind(path: &Path) -> io::Result<Self> {
-        Ok(Self { listener: UnixSeqpacketListener::bind(path)? })
+    /// [`BindError`]. To be called inside a tokio runtime.
+    pub fn bind(path: &Path) -> Result<Self, BindError> {
+        Ok(Self { listener: local_socket::bind(path, |draft| UnixSeqpacketListener::bind(draft))? })
     }
 
     /// The next proxy that connects and says hello.
@@ -59,15 +80,41 @@ impl Listener {
     /// # Errors
     /// [`RequestError`] of the accept or of that proxy's hello; the listener goes on.
     pub async fn accept(&mut self) -> Result<Connection, RequestError> {
-        let socket = self.listener.accept().await.map_err(RequestError::Send)?;
-        let mut connection = Connection { socket: Some(socket) };
+        self.connected().await?.greeted().await
+    }
+
+    /// The next that connects. It may be slow to say hello, while others come.
+    ///
+    /// # Errors
+    /// [`RequestError`]; the listener goes on.
+    pub async fn connected(&mut self) -> Result<Connected, RequestError> {
+        self.listener.accept().await.map(Connected).map_err(RequestError::Accept)
+    }
+}
+
+/// A connection that nobody has said anything on.
+#[derive(Debug)]
+pub struct Connected(UnixSeqpacket);
+
+impl Connected {
+    /// Hears the proxy's hello.
+    ///
+    /// # Errors
+    /// [`RequestError`], of a stranger too; the connection is closed then.
+    pub async fn greeted(self) -> Result<Connection, RequestError> {
+        let uid = self.0.peer_cred().map_err(RequestError::Accept)?.uid();
+        if !local_socket::may_ask(uid) {
+            return Err(RequestError::Stranger { uid });
+        }
+        let mut connection = Connection { socket: Some(self.0) };
         let hello = connection.receive().await?;
         Hello::decode(&hello).map_err(RequestError::Message)?;
         Ok(connection)
     }
 }
 
-/// A proxy that has said hello. After any error but [`RequestError::Refused`] it answers [`RequestError::Closed`].
+/// A proxy that has said hello. After any error but [`RequestError::Refused`] and [`RequestError::TooLong`] it answers
+/// [`RequestError::Closed`].
 #[derive(Debug)]
 pub struct Connection {
     socket: Option<UnixSeqpacket>,
@@ -107,14 +154,31 @@ impl Connection {
         self.ask(&Request::SnapshotSent, None).await
     }
 
+    /// Waits until the connection is over, and says why. Between requests only a proxy that is gone has something to tell. Cancel safe.
+    pub async fn closed(&mut self) -> RequestError {
+        let Some(socket) = &self.socket else { return RequestError::Closed };
+        let over = match packet::receive(socket).await {
+            Ok(None) => RequestError::Closed,
+            Ok(Some(_)) => RequestError::Unasked,
+            Err(error) => RequestError::Packet(error),
+        };
+        self.socket = None;
+        over
+    }
+
     async fn ask(
         &mut self,
         request: &Request,
         descriptor: Option<std::os::fd::BorrowedFd<'_>>,
     ) -> Result<(), RequestError> {
+        let bytes = request.encode();
+        if bytes.len() > MAX_MESSAGE {
+            return Err(RequestError::TooLong { actual: bytes.len() });
+        }
         // Taken out, so that an error or a dropped future leaves no connection that is out of step.
         let socket = self.socket.take().ok_or(RequestError::Closed)?;
-        packet::send(&socket, &request.encode(), descriptor).await.map_err(RequestError::Send)?;
+        let sending = timeout(ANSWER_LIMIT, packet::send(&socket, &bytes, descriptor)).await;
+        sending.map_err(|_| RequestError::TimedOut)?.map_err(RequestError::Send)?;
         self.socket = Some(socket);
         let bytes = self.receive().await?;
         match Response::decode(&bytes) {

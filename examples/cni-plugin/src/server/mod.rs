@@ -7,11 +7,9 @@
 //! ```
 
 mod incoming;
-mod socket;
 
 use std::future::Future;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::incoming::RequestError;
-pub use self::socket::{BindError, MAX_PATH};
 use crate::message::{Answer, Leaving, Placed, Valid};
 
 /// What an agent does about containers. Each may be asked again for what is done already, and several at once; an answer comes
@@ -87,26 +84,24 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// The socket cannot be made.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The runtime does not take the socket.
+    /// The socket cannot be used.
     #[error("cannot serve the socket")]
-    Serve(#[source] std::io::Error),
+    Socket(#[source] std::io::Error),
     /// Our own namespace, which no pod may be in, cannot be known.
     #[error("the agent's own network namespace")]
     Own(#[source] OpenError),
 }
 
 impl Server {
-    /// Listens at `path`: a socket (0600) in a folder (0700) that is made if it is not there. An agent that listens there already
-    /// keeps what it has accepted, and gets no more. The calling thread's namespace is taken for the node's.
+    /// Will serve plugins that connect to `listener`, which the caller keeps strangers away from: a socket (0600) in a folder (0700).
+    /// The calling thread's namespace is taken for the node's.
     ///
     /// # Errors
     /// [`ServerError`]. To be called inside a tokio runtime.
-    pub fn bind(path: &Path, limits: Limits) -> Result<Self, ServerError> {
+    pub fn new(listener: std::os::unix::net::UnixListener, limits: Limits) -> Result<Self, ServerError> {
         let node = Namespace::current().map_err(ServerError::Own)?.id();
-        let listener = UnixListener::from_std(socket::bind(path)?).map_err(ServerError::Serve)?;
+        listener.set_nonblocking(true).map_err(ServerError::Socket)?;
+        let listener = UnixListener::from_std(listener).map_err(ServerError::Socket)?;
         Ok(Self { listener, limits, node })
     }
 

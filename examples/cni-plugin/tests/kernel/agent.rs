@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use cni_plugin::message::{Answer, Leaving, Valid};
 use cni_plugin::server::{Handler, Limits, Present, Server};
+use proxy_core::local_socket;
 use tempfile::TempDir;
 use testkit::netns::Namespace;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +86,8 @@ impl Agent {
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let socket = socket_in(place.path());
-        let server = node.run(|| runtime.block_on(async { Server::bind(&socket, limits) }))??;
+        let listener = local_socket::bind(&socket, |draft| UnixListener::bind(draft))?;
+        let server = node.run(|| runtime.block_on(async { Server::new(listener, limits) }))??;
         let (serving, stopped) = (Arc::clone(&handler), stop.clone());
         let thread = std::thread::spawn(move || runtime.block_on(server.serve(serving, &stopped)));
         Ok(Self { place, handler, stop, thread: Some(thread) })

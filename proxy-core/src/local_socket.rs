@@ -1,15 +1,17 @@
-//! The socket that the agent listens at: nobody but its own user and root can come near it.
+//! Local socket: a Unix socket that nobody but its own user and root can come near.
+//!
+//! What a node agent listens at decides what becomes of pods, and hands out their namespaces. So the socket is 0600 in a folder that is
+//! 0700, nothing of somebody else's is replaced or followed, and whoever connects is asked who it is ([`may_ask`]).
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Why the agent cannot listen.
+/// Why nobody can listen there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -64,25 +66,38 @@ pub enum BindError {
 /// `sun_path` of unix(7), less the final zero.
 pub const MAX_PATH: usize = 107;
 
-/// Listens at `path`, in a folder that is made if it is not there (0700). The socket (0600) appears ready: it is made under another
-/// name and then renamed, over one that an agent before us left or still has. From then on clients come to us.
-pub(super) fn bind(path: &Path) -> Result<UnixListener, BindError> {
+/// Has `listen` make a socket, which is then to be found at `path`, in a folder that is made if it is not there (0700). The socket
+/// (0600) appears ready: it is made under another name and then renamed, over one that somebody before us left or still has. From
+/// then on clients come to us.
+///
+/// # Errors
+/// [`BindError`].
+///
+/// # Examples
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("agent.sock");
+/// let listener = inpod_proxy_core::local_socket::bind(&path, |draft| std::os::unix::net::UnixListener::bind(draft))?;
+/// # Ok(()) }
+/// ```
+pub fn bind<L>(path: &Path, listen: impl FnOnce(&Path) -> io::Result<L>) -> Result<L, BindError> {
     let (Some(folder), Some(name)) = (path.parent().filter(|_| path.is_absolute()), path.file_name()) else {
         return Err(BindError::NotFile { path: path.to_owned() });
     };
     if path.as_os_str().len() > MAX_PATH {
         return Err(BindError::TooLong { path: path.to_owned() });
     }
-    let listen = |source: io::Error| BindError::Listen { path: path.to_owned(), source };
+    let failed = |source: io::Error| BindError::Listen { path: path.to_owned(), source };
     let handle = open(folder)?;
     match rustix::fs::statat(&handle, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Socket => {
             return Err(BindError::Occupied { path: path.to_owned() });
         }
         Ok(_) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(listen(errno.into())),
+        Err(errno) => return Err(failed(errno.into())),
     }
-    bind_in(&handle, name).map_err(listen)
+    bind_in(&handle, name, listen).map_err(failed)
 }
 
 /// The folder, held: whatever is renamed meanwhile, what is made in it is made in the one that was checked.
@@ -102,7 +117,7 @@ fn open(path: &Path) -> Result<OwnedFd, BindError> {
     Ok(handle)
 }
 
-fn bind_in(folder: &OwnedFd, name: &OsStr) -> io::Result<UnixListener> {
+fn bind_in<L>(folder: &OwnedFd, name: &OsStr, listen: impl FnOnce(&Path) -> io::Result<L>) -> io::Result<L> {
     let mut draft = OsString::from(".");
     draft.push(std::process::id().to_string());
     match rustix::fs::unlinkat(folder, &draft, AtFlags::empty()) {
@@ -111,20 +126,39 @@ fn bind_in(folder: &OwnedFd, name: &OsStr) -> io::Result<UnixListener> {
     }
     // bind(2) takes no handle of a folder, but a path through one.
     let through = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
-    let listener = UnixListener::bind(through.join(&draft))?;
-    listener.set_nonblocking(true)?;
+    let listener = listen(&through.join(&draft))?;
     rustix::fs::chmodat(folder, &draft, Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
     rustix::fs::renameat(folder, &draft, folder, name)?;
     Ok(listener)
+}
+
+/// Whether a user may ask at a socket of ours: root, or whoever we are, for where we are not root.
+#[must_use]
+pub fn may_ask(user: u32) -> bool {
+    allowed(user, rustix::process::geteuid().as_raw())
+}
+
+fn allowed(user: u32, own: u32) -> bool {
+    user == 0 || user == own
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
 
     use super::*;
+
+    fn bind(path: &Path) -> Result<UnixListener, BindError> {
+        super::bind(path, |draft| UnixListener::bind(draft))
+    }
+
+    #[test]
+    fn root_and_our_own_user_may_ask() {
+        assert!(allowed(0, 0) && allowed(0, 1000) && allowed(1000, 1000));
+        assert!(!allowed(1000, 0) && !allowed(1001, 1000) && !allowed(u32::MAX, 0));
+    }
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
@@ -135,6 +169,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("cni/agent.sock");
         let first = bind(&path).unwrap();
+        first.set_nonblocking(true).unwrap();
         assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o700, 0o600));
         // The next agent takes over while the first one still listens.
         let second = bind(&path).unwrap();

@@ -1,0 +1,266 @@
+//! Actor: one task for one pod, which takes it where it is wanted, one step after the other.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use redirect::Plan;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep_until;
+
+use super::backoff::Backoff;
+use super::decide::{Known, Pace, Rules, Serving, Step, Waiting, Wish, decide};
+use super::kernel::{Found, Istio, Kernel, StepError};
+use super::pod::Pod;
+use super::proxies::Proxies;
+use super::roster::Offer;
+use super::status::{Captured, Wanted};
+use crate::report::Causes;
+
+/// What is wanted, and of which pod.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) pod: Arc<Pod>,
+    pub(super) wanted: Wanted,
+    /// Counts the changes of what is wanted.
+    pub(super) edition: u64,
+}
+
+/// How far the actor is.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    /// Of the target that this is about.
+    pub(super) edition: u64,
+    pub(super) captured: Captured,
+    pub(super) serving: Serving,
+    pub(super) since: SystemTime,
+    pub(super) failures: u32,
+    pub(super) last_error: Option<String>,
+}
+
+/// What all actors share.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) kernel: Kernel,
+    pub(super) proxies: Proxies,
+    pub(super) pace: Pace,
+    pub(super) backoff: Backoff,
+    pub(super) istio: Istio,
+}
+
+#[derive(Debug)]
+pub(super) struct Actor {
+    around: Surroundings,
+    targets: watch::Receiver<Target>,
+    progress: watch::Sender<Progress>,
+    news: Arc<Notify>,
+    target: Target,
+    plan: Arc<Plan>,
+    known: Known,
+}
+
+impl Progress {
+    fn new(edition: u64) -> Self {
+        Self {
+            edition,
+            captured: Captured::Unknown,
+            serving: Serving::NotOffered,
+            since: SystemTime::now(),
+            failures: 0,
+            last_error: None,
+        }
+    }
+}
+
+impl Actor {
+    /// An actor, and where it tells how far it is.
+    pub(super) fn new(
+        around: Surroundings,
+        mut targets: watch::Receiver<Target>,
+    ) -> (Self, watch::Receiver<Progress>) {
+        let target = targets.borrow_and_update().clone();
+        let (progress, told) = watch::channel(Progress::new(target.edition));
+        let known = Known {
+            wish: wish(&target),
+            rules: Rules::Unknown,
+            serving: Serving::NotOffered,
+            was_in_place: false,
+            not_before: None,
+        };
+        let plan = Arc::new(target.pod.plan());
+        (Self { around, targets, progress, news: Arc::default(), target, plan, known }, told)
+    }
+
+    /// Runs until there is nothing left to do, ever. Then `forget` is asked; if it says that something else is wanted by now,
+    /// it goes on.
+    pub(super) async fn run(mut self, forget: impl Fn() -> bool) {
+        loop {
+            if self.targets.has_changed().unwrap_or(false) {
+                self.retarget();
+            }
+            if self.known.serving != Serving::NotOffered {
+                self.known.serving = self.around.proxies.read().serving(&self.target.pod.uid);
+            }
+            let step = decide(&self.known, &self.around.pace, Instant::now());
+            self.publish();
+            match step {
+                Step::Done if forget() => return,
+                Step::Done => {}
+                Step::Wait(until, waiting) => self.wait(Some(until), waiting).await,
+                Step::AwaitProxy => self.wait(None, Waiting::Content).await,
+                step => {
+                    let done = self.perform(step).await;
+                    self.note(step, done);
+                }
+            }
+        }
+    }
+
+    /// Something else is wanted. What is known of another namespace, or of other rules, is nothing about these.
+    fn retarget(&mut self) {
+        let target = self.targets.borrow_and_update().clone();
+        let (old, new) = (&self.target.pod, &target.pod);
+        let moved = old.namespace.id() != new.namespace.id();
+        if moved || old.intent != new.intent {
+            self.known.rules = Rules::Unknown;
+            self.known.was_in_place = false;
+            self.plan = Arc::new(new.plan());
+        }
+        if moved || old.name != new.name {
+            self.known.serving = Serving::NotOffered;
+        }
+        self.known.wish = wish(&target);
+        self.known.not_before = None;
+        self.target = target;
+    }
+
+    async fn wait(&mut self, until: Option<Instant>, waiting: Waiting) {
+        let until = async {
+            match until {
+                Some(until) => sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        // A proxy's news change nothing about a wait after a failure.
+        let news = async {
+            if waiting == Waiting::Retry {
+                std::future::pending::<()>().await;
+            }
+            self.news.notified().await;
+        };
+        tokio::select! {
+            // The agent holds the sender for as long as it is.
+            changed = self.targets.changed() => if changed.is_ok() { self.retarget() },
+            () = news => {}
+            () = until => {}
+        }
+    }
+
+    async fn perform(&mut self, step: Step) -> Result<(), StepError> {
+        let Surroundings { kernel, proxies, istio, .. } = &self.around;
+        let (pod, plan) = (&self.target.pod, &self.plan);
+        match step {
+            Step::Offer => {
+                let (name, namespace) = (pod.name.clone(), pod.namespace.clone());
+                let offer = Offer { name, namespace, news: Arc::clone(&self.news) };
+                proxies.change(|roster| roster.offer(pod.uid.clone(), offer));
+                self.known.serving = Serving::Offered;
+            }
+            Step::Withdraw => {
+                proxies.change(|roster| roster.withdraw(&pod.uid));
+                self.known.serving = Serving::NotOffered;
+            }
+            Step::Look => match kernel.look(&pod.namespace, plan).await? {
+                Found::All => self.in_place(),
+                Found::Nothing => self.known.rules = Rules::Absent,
+                Found::Other(what) => {
+                    self.known.rules = Rules::Differ;
+                    self.tell(what);
+                }
+            },
+            Step::Enrol(existing) => {
+                kernel.enrol(&pod.namespace, plan, existing, *istio).await?;
+                tracing::info!(uid = %pod.uid, pod = %pod.name, namespace = %pod.namespace.id(), "enrolled");
+                self.in_place();
+            }
+            Step::Drain => {
+                let connections = kernel.drain(&pod.namespace, plan).await?;
+                let now = Instant::now();
+                self.known.rules = Rules::Draining { since: now, connections, seen: now };
+            }
+            Step::Count => {
+                let connections = kernel.count(&pod.namespace, plan).await?;
+                if let Rules::Draining { since, .. } = self.known.rules {
+                    self.known.rules = Rules::Draining { since, connections, seen: Instant::now() };
+                }
+            }
+            Step::Remove => {
+                kernel.remove(&pod.namespace, plan).await?;
+                tracing::info!(uid = %pod.uid, pod = %pod.name, namespace = %pod.namespace.id(), "released");
+                self.known.rules = Rules::Absent;
+                self.known.was_in_place = false;
+            }
+            Step::Wait(..) | Step::AwaitProxy | Step::Done => {}
+        }
+        Ok(())
+    }
+
+    fn in_place(&mut self) {
+        self.known.rules = Rules::InPlace(Instant::now());
+        self.known.was_in_place = true;
+    }
+
+    /// Remembers how a step went. After a failure nothing is taken for known.
+    fn note(&mut self, step: Step, done: Result<(), StepError>) {
+        match done {
+            Ok(()) => {
+                self.known.not_before = None;
+                let settled = matches!(self.known.rules, Rules::InPlace(_) | Rules::Absent);
+                self.progress.send_if_modified(|progress| {
+                    let modified = progress.failures > 0 || (settled && progress.last_error.is_some());
+                    progress.failures = 0;
+                    if settled {
+                        progress.last_error = None;
+                    }
+                    modified
+                });
+            }
+            Err(error) => {
+                let reason = Causes(&error).to_string();
+                let pod = &self.target.pod;
+                tracing::warn!(uid = %pod.uid, pod = %pod.name, ?step, reason, "a step has failed");
+                self.known.rules = Rules::Unknown;
+                let failures = self.progress.borrow().failures.saturating_add(1);
+                let wait = self.around.backoff.wait(failures, fastrand::f64());
+                self.known.not_before = Some(Instant::now() + wait);
+                self.progress.send_modify(|progress| progress.failures = failures);
+                self.tell(reason);
+            }
+        }
+    }
+
+    fn tell(&self, what: String) {
+        self.progress.send_modify(|progress| progress.last_error = Some(what));
+    }
+
+    fn publish(&self) {
+        let (captured, serving) = (Captured::from(self.known.rules), self.known.serving);
+        let edition = self.target.edition;
+        self.progress.send_if_modified(|progress| {
+            let modified =
+                (progress.edition, progress.captured, progress.serving) != (edition, captured, serving);
+            if (progress.captured == Captured::Yes) != (captured == Captured::Yes) {
+                progress.since = SystemTime::now();
+            }
+            (progress.edition, progress.captured, progress.serving) = (edition, captured, serving);
+            modified
+        });
+    }
+}
+
+fn wish(target: &Target) -> Wish {
+    match target.wanted {
+        Wanted::Enrolled => Wish::Enrolled { existing: target.pod.existing },
+        Wanted::Released => Wish::Released,
+        Wanted::Gone => Wish::Gone,
+    }
+}

@@ -1,0 +1,167 @@
+//! Kernel: what is done inside pods' namespaces, on a few threads that may block.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use netns::{EnterError, Namespace};
+use redirect::{
+    Difference, DrainError, EnrolError, Existing, IstioError, ListError, Piece, Plan, RemoveError, Verdict,
+    VerifyError,
+};
+use tokio::sync::Semaphore;
+
+/// Enters pods' namespaces for the agent.
+#[derive(Debug, Clone)]
+pub(super) struct Kernel {
+    slots: Arc<Semaphore>,
+    threads: u32,
+}
+
+/// Why a step in a pod's namespace was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The namespace could not be entered.
+    #[error("entering the pod")]
+    Enter(#[from] EnterError),
+    /// The rules could not be read.
+    #[error("reading the rules")]
+    Look(#[from] VerifyError),
+    /// The pod could not be enrolled.
+    #[error("capturing")]
+    Enrol(#[from] EnrolError),
+    /// The rules of Istio's node agent could not be taken away. Ours are in place.
+    #[error("taking over from Istio")]
+    Istio(#[from] IstioError),
+    /// Capture could not be ended.
+    #[error("ending the capture of new connections")]
+    Drain(#[from] DrainError),
+    /// The captured connections could not be counted.
+    #[error("counting the captured connections")]
+    Count(#[from] ListError),
+    /// The rules could not be removed.
+    #[error("removing the rules")]
+    Remove(#[from] RemoveError),
+    /// The thread that was to do it has panicked or was not started.
+    #[error("the step was not finished")]
+    Thread(#[source] tokio::task::JoinError),
+    /// The agent ends.
+    #[error("the agent ends")]
+    Ending,
+}
+
+/// What becomes of the rules of Istio's node agent in a pod that is enrolled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Istio {
+    /// Nobody looks whether there are any: there are none on this node.
+    #[default]
+    Absent,
+    /// They are taken away once ours are in place.
+    TakeOver,
+}
+
+/// What was found of a pod's rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// All, and nothing else.
+    All,
+    /// Nothing.
+    Nothing,
+    /// Something else, as it says.
+    Other(String),
+}
+
+impl Kernel {
+    /// Enters so many namespaces at once.
+    pub(super) fn new(threads: NonZeroU16) -> Self {
+        Self { slots: Arc::new(Semaphore::new(threads.get().into())), threads: threads.get().into() }
+    }
+
+    pub(super) async fn look(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<Found, StepError> {
+        let verdict = self.run(namespace, plan, redirect::verify).await??;
+        Ok(match verdict {
+            Verdict::Same => Found::All,
+            Verdict::Differs(differences) if is_nothing(plan, &differences) => Found::Nothing,
+            Verdict::Differs(differences) => Found::Other(first(&differences)),
+        })
+    }
+
+    pub(super) async fn enrol(
+        &self,
+        namespace: &Namespace,
+        plan: &Arc<Plan>,
+        existing: Existing,
+        istio: Istio,
+    ) -> Result<(), StepError> {
+        let enrol = move |plan: &Plan| {
+            redirect::enrol(plan, existing)?;
+            // After ours are in place, so that there is no moment without any.
+            if istio == Istio::TakeOver {
+                redirect::remove_istio()?;
+            }
+            Ok(())
+        };
+        self.run(namespace, plan, enrol).await?
+    }
+
+    /// How many captured connections go on.
+    pub(super) async fn drain(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<usize, StepError> {
+        Ok(self.run(namespace, plan, redirect::drain).await??.captured.len())
+    }
+
+    /// How many captured connections there are.
+    pub(super) async fn count(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<usize, StepError> {
+        Ok(self.run(namespace, plan, redirect::captured).await??.len())
+    }
+
+    pub(super) async fn remove(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<(), StepError> {
+        Ok(self.run(namespace, plan, redirect::remove).await??)
+    }
+
+    /// Waits until no step is under way, and takes no more.
+    pub(super) async fn idle(&self) {
+        // It is only closed here.
+        let _all = self.slots.acquire_many(self.threads).await;
+        self.slots.close();
+    }
+
+    /// A step that has begun ends, also if nobody waits for it any more.
+    async fn run<R: Send + 'static>(
+        &self,
+        namespace: &Namespace,
+        plan: &Arc<Plan>,
+        step: impl FnOnce(&Plan) -> R + Send + 'static,
+    ) -> Result<R, StepError> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| StepError::Ending)?;
+        let (namespace, plan) = (namespace.clone(), Arc::clone(plan));
+        let done = tokio::task::spawn_blocking(move || {
+            let done = namespace.run(|| step(&plan));
+            drop(slot);
+            done
+        });
+        Ok(done.await.map_err(StepError::Thread)??)
+    }
+}
+
+/// Whether no piece of the plan is there, and none in its places that is not the plan's.
+fn is_nothing(plan: &Plan, differences: &[Difference]) -> bool {
+    let missing = |is: fn(&Piece) -> bool| {
+        differences
+            .iter()
+            .filter(|difference| matches!(difference, Difference::Missing(piece) if is(piece)))
+            .count()
+    };
+    differences.iter().all(|difference| matches!(difference, Difference::Missing(_)))
+        && missing(|piece| matches!(piece, Piece::Table(_))) == 1
+        && missing(|piece| matches!(piece, Piece::Route(_))) == plan.routes().len()
+        && missing(|piece| matches!(piece, Piece::PolicyRule(_))) == plan.policy_rules().len()
+}
+
+/// The first difference, for people, and how many more there are.
+fn first(differences: &[Difference]) -> String {
+    match differences {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [first, rest @ ..] => format!("{first}, and {} more", rest.len()),
+    }
+}

@@ -1,0 +1,135 @@
+//! Proxies: one conversation with each proxy that connects, led by the [`Roster`].
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::roster::{ProxyId, Roster, Work};
+use crate::report::Causes;
+use crate::zds::agent::{Connected, Connection, Listener, RequestError};
+
+/// Most proxies at once, those too that have not said hello. 16: there are two while one takes another's place; more are a mistake.
+const MOST: usize = 16;
+
+/// After an accept that failed, typically for want of descriptors (accept(2)): time for some to be closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The roster, shared by all who change it and all who tell proxies of it.
+#[derive(Debug, Clone)]
+pub(super) struct Proxies {
+    roster: Arc<Mutex<Roster>>,
+    changed: watch::Sender<()>,
+}
+
+impl Proxies {
+    pub(super) fn new() -> Self {
+        Self { roster: Arc::default(), changed: watch::Sender::new(()) }
+    }
+
+    /// Reads the roster.
+    pub(super) fn read(&self) -> MutexGuard<'_, Roster> {
+        // Each of its methods is whole or not at all.
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is offered, and has proxies told.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Roster)) {
+        change(&mut self.read());
+        self.changed.send_replace(());
+    }
+
+    /// Serves all that connect, until `stop`.
+    pub(super) async fn serve(self, mut listener: Listener, stop: CancellationToken) {
+        let mut conversations = JoinSet::new();
+        loop {
+            let connected = tokio::select! {
+                () = stop.cancelled() => return,
+                Some(_) = conversations.join_next(), if conversations.len() >= MOST => continue,
+                connected = listener.connected(), if conversations.len() < MOST => connected,
+            };
+            while conversations.try_join_next().is_some() {}
+            match connected {
+                Ok(connected) => {
+                    let proxies = self.clone();
+                    conversations.spawn(async move { proxies.converse(connected).await });
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Causes(&error), "cannot take a proxy");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn converse(self, connected: Connected) {
+        let mut connection = match connected.greeted().await {
+            Ok(connection) => connection,
+            Err(error) => return tracing::warn!(error = %Causes(&error), "a proxy is turned away"),
+        };
+        let joined = Joined { id: self.read().join(), proxies: &self };
+        tracing::info!(proxy = %joined.id, "a proxy has connected");
+        let error = self.tell(&mut connection, joined.id).await;
+        tracing::warn!(proxy = %joined.id, error = %Causes(&error), "a proxy is gone");
+    }
+
+    /// Tells one proxy all there is to tell, until the connection is over.
+    async fn tell(&self, connection: &mut Connection, id: ProxyId) -> RequestError {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let (work, later) = self.read().work(id, Instant::now());
+            if work.is_empty() {
+                let later = async {
+                    match later {
+                        Some(later) => sleep_until(later.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    error = connection.closed() => return error,
+                    // The sender is ours.
+                    _ = changed.changed() => {}
+                    () = later => {}
+                }
+            }
+            for work in work {
+                let refusal = match ask(connection, &work).await {
+                    Ok(()) => None,
+                    Err(error @ (RequestError::Refused(_) | RequestError::TooLong { .. })) => {
+                        Some(error.to_string())
+                    }
+                    Err(error) => return error,
+                };
+                if let Some(reason) = &refusal {
+                    tracing::warn!(proxy = %id, %work, reason, "a proxy refuses");
+                }
+                self.read().answered(id, &work, refusal, Instant::now(), fastrand::f64());
+            }
+        }
+    }
+}
+
+async fn ask(connection: &mut Connection, work: &Work) -> Result<(), RequestError> {
+    match work {
+        Work::Add { uid, offer, .. } => connection.add(uid, &offer.name, &offer.namespace).await,
+        Work::Keep(uid) => connection.keep(uid).await,
+        Work::Delete(uid) => connection.delete(uid).await,
+        Work::SnapshotSent => connection.snapshot_sent().await,
+    }
+}
+
+/// A proxy on the roster, until its conversation ends, however it does.
+struct Joined<'a> {
+    id: ProxyId,
+    proxies: &'a Proxies,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        self.proxies.read().leave(self.id);
+    }
+}
