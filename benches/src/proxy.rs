@@ -79,7 +79,7 @@ async fn serve(mut command: Command, pods: &Pods, files: &Files) -> Result<Proxy
 fn files(pods: &Pods, folder: &Path) -> Result<Files> {
     let file = |name| folder.join(name);
     let files = Files {
-        zds: file("zds.sock"),
+        zds: file("zds/agent.sock"),
         workloads: file("workloads.yaml"),
         ca_cert: file("ca.pem"),
         ca_key: file("ca-key.pem"),

@@ -49,7 +49,7 @@
 //! # Features
 //!
 //! - `aws-lc-rs` (default), `ring`: cryptography for TLS; additive.
-//! - `yaml` (default): [`workload::file`].
+//! - `yaml` (default): [`workload::file`] and [`agent::folder`].
 
 #![forbid(unsafe_code)]
 

@@ -167,7 +167,7 @@ impl Actor {
             }
             Step::Withdraw => {
                 proxies.change(|roster| roster.withdraw(&pod.uid));
-                self.known.serving = Serving::NotOffered;
+                self.known.serving = Serving::Leaving;
             }
             Step::Look => match kernel.look(&pod.namespace, plan).await? {
                 Found::All => self.in_place(),
@@ -183,12 +183,13 @@ impl Actor {
                 self.in_place();
             }
             Step::Drain => {
-                let connections = kernel.drain(&pod.namespace, plan).await?;
+                kernel.drain(&pod.namespace, plan).await?;
+                let connections = kernel.count(&pod.namespace, plan, pod.intent.ports()).await?;
                 let now = Instant::now();
                 self.known.rules = Rules::Draining { since: now, connections, seen: now };
             }
             Step::Count => {
-                let connections = kernel.count(&pod.namespace, plan).await?;
+                let connections = kernel.count(&pod.namespace, plan, pod.intent.ports()).await?;
                 if let Rules::Draining { since, .. } = self.known.rules {
                     self.known.rules = Rules::Draining { since, connections, seen: Instant::now() };
                 }

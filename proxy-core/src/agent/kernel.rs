@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use netns::{EnterError, Namespace};
 use redirect::{
-    Difference, DrainError, EnrolError, Existing, IstioError, ListError, Piece, Plan, RemoveError, Verdict,
-    VerifyError,
+    Difference, DrainError, EnrolError, Existing, IstioError, ListError, Piece, Plan, Ports, RemoveError,
+    Verdict, VerifyError,
 };
 use tokio::sync::Semaphore;
+
+use super::remaining::{ends, remaining};
 
 /// Enters pods' namespaces for the agent.
 #[derive(Debug, Clone)]
@@ -104,14 +106,22 @@ impl Kernel {
         self.run(namespace, plan, enrol).await?
     }
 
-    /// How many captured connections go on.
-    pub(super) async fn drain(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<usize, StepError> {
-        Ok(self.run(namespace, plan, redirect::drain).await??.captured.len())
+    pub(super) async fn drain(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<(), StepError> {
+        Ok(self.run(namespace, plan, redirect::drain).await?.map(drop)?)
     }
 
-    /// How many captured connections there are.
-    pub(super) async fn count(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<usize, StepError> {
-        Ok(self.run(namespace, plan, redirect::captured).await??.len())
+    /// How many captured connections of applications there are.
+    pub(super) async fn count(
+        &self,
+        namespace: &Namespace,
+        plan: &Arc<Plan>,
+        ports: Ports,
+    ) -> Result<usize, StepError> {
+        let count = move |plan: &Plan| {
+            let (its, all) = (redirect::captured(plan)?, redirect::tcp_sockets()?);
+            Ok(remaining(all.iter().map(ends), its.iter().map(ends), ports))
+        };
+        self.run(namespace, plan, count).await?
     }
 
     pub(super) async fn remove(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<(), StepError> {

@@ -30,10 +30,13 @@
 mod actor;
 mod backoff;
 mod decide;
+#[cfg(feature = "yaml")]
+pub mod folder;
 mod handle;
 mod kernel;
 mod pod;
 mod proxies;
+mod remaining;
 mod roster;
 mod source;
 mod status;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod carrying;
+mod enrolling;
 mod following;
 mod hand_over;
 mod hostile_agents;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         routing::cases(),
         permitting::cases(),
         following::cases(),
+        enrolling::cases(),
         hand_over::cases(),
         hostile_peers::cases(),
         hostile_agents::cases(),

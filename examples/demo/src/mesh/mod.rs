@@ -45,7 +45,7 @@ impl Mesh {
             observer,
             workers: Arc::new(workers),
         };
-        let socket = folder.join("zds.sock");
+        let socket = folder.join("zds/agent.sock");
         let agent = Agent::listen(&socket)?;
         Ok(Self { proxy: Proxy::start(&socket, shared)?, agent, facts, workers: count.get() })
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!   wanted                    not known: Look      nothing there: AwaitProxy, then Enrol      in place: Rest, then Look
 //!                             something else there: Enrol at once, whoever listens (fail closed)
-//!   released (it lives on)    not known: Look      something there: Drain, AwaitEnd, Remove   nothing there: Withdraw, Done
+//!   released (it lives on)    not known: Look      something there: Drain, Count until none go on, Withdraw, Remove    then Done
 //!   gone (with its namespace)                                                                 Withdraw, Done
 //! ```
 
@@ -56,6 +56,8 @@ pub(super) enum Serving {
     Offered,
     /// The newest proxy listens there.
     Listening,
+    /// It was taken back, and a proxy has not yet said that it has left.
+    Leaving,
 }
 
 /// All that a decision is made of.
@@ -100,7 +102,7 @@ pub(super) enum Step {
     Withdraw,
     /// Nothing, until this time or news.
     Wait(Instant, Waiting),
-    /// Nothing, until a proxy listens.
+    /// Nothing, until a proxy listens, or all have left.
     AwaitProxy,
     /// Nothing, ever: forget it.
     Done,
@@ -121,7 +123,7 @@ pub(super) fn decide(known: &Known, pace: &Pace, now: Instant) -> Step {
     let step = match known.wish {
         Wish::Enrolled { existing } => enrolled(known, existing, pace, now),
         Wish::Released => released(known, pace, now),
-        Wish::Gone => leave(known),
+        Wish::Gone => leave(known, Step::Done),
     };
     match known.not_before {
         Some(then) if now < then && !matches!(step, Step::Wait(..) | Step::AwaitProxy | Step::Done) => {
@@ -132,7 +134,7 @@ pub(super) fn decide(known: &Known, pace: &Pace, now: Instant) -> Step {
 }
 
 fn enrolled(known: &Known, existing: Existing, pace: &Pace, now: Instant) -> Step {
-    if known.serving == Serving::NotOffered {
+    if matches!(known.serving, Serving::NotOffered | Serving::Leaving) {
         return Step::Offer;
     }
     // Whoever took rules away has let connections out that are to be in.
@@ -155,19 +157,25 @@ fn released(known: &Known, pace: &Pace, now: Instant) -> Step {
         Rules::InPlace(_) | Rules::Differ => Step::Drain,
         Rules::Draining { since, connections, seen } => {
             if connections == 0 || now >= since + pace.patience {
-                Step::Remove
+                // Proxies leave first: what they cut is told so through rules that still lead back.
+                leave(known, Step::Remove)
             } else if now < seen + pace.poll {
                 Step::Wait((seen + pace.poll).min(since + pace.patience), Waiting::Draining)
             } else {
                 Step::Count
             }
         }
-        Rules::Absent => leave(known),
+        Rules::Absent => leave(known, Step::Done),
     }
 }
 
-fn leave(known: &Known) -> Step {
-    if known.serving == Serving::NotOffered { Step::Done } else { Step::Withdraw }
+/// Has proxies leave, and then takes this step.
+fn leave(known: &Known, then: Step) -> Step {
+    match known.serving {
+        Serving::Offered | Serving::Listening => Step::Withdraw,
+        Serving::Leaving => Step::AwaitProxy,
+        Serving::NotOffered => then,
+    }
 }
 
 #[cfg(test)]

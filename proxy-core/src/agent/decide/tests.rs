@@ -51,8 +51,10 @@ fn a_released_pod_keeps_its_proxy_until_its_connections_have_ended() {
     let draining = |connections| Rules::Draining { since: now, connections, seen: now };
     assert_eq!(next(draining(2), now), Step::Wait(now + PACE.poll, Waiting::Draining));
     assert_eq!(next(draining(2), now + PACE.poll), Step::Count);
-    assert_eq!(next(draining(2), now + PACE.patience), Step::Remove);
-    assert_eq!(next(draining(0), now), Step::Remove);
+    assert_eq!(next(draining(2), now + PACE.patience), Step::Withdraw);
+    assert_eq!(next(draining(0), now), Step::Withdraw);
+    assert_eq!(step(Wish::Released, draining(0), Serving::Leaving, now), Step::AwaitProxy);
+    assert_eq!(step(Wish::Released, draining(0), Serving::NotOffered, now), Step::Remove);
     assert_eq!(next(Rules::Absent, now), Step::Withdraw);
     assert_eq!(step(Wish::Released, Rules::Absent, Serving::NotOffered, now), Step::Done);
 }
@@ -117,7 +119,7 @@ fn perform(world: &mut World, known: &mut Known, step: Step, now: Instant) {
             known.rules = Rules::Absent;
             known.was_in_place = false;
         }
-        Step::Withdraw => known.serving = Serving::NotOffered,
+        Step::Withdraw => known.serving = Serving::Leaving,
         Step::Wait(..) | Step::AwaitProxy | Step::Done => {}
     }
 }
@@ -149,7 +151,10 @@ proptest! {
             match step {
                 Step::Wait(_, Waiting::Content) | Step::Done => break,
                 Step::Wait(then, _) => now = then,
-                Step::AwaitProxy => known.serving = Serving::Listening,
+                Step::AwaitProxy => {
+                    let left = known.serving == Serving::Leaving;
+                    known.serving = if left { Serving::NotOffered } else { Serving::Listening };
+                }
                 _ if fails.next() == Some(true) => {
                     known.rules = Rules::Unknown;
                     known.not_before = Some(now + Duration::from_secs(1));

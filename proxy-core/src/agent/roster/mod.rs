@@ -74,12 +74,16 @@ pub enum Heard {
     Listening,
     /// It does not, for this reason, and will be asked again.
     Refused(String),
+    /// The pod was taken back, and not every proxy has left it.
+    Leaving,
 }
 
 /// What goes on between an agent and its proxies.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     offers: BTreeMap<Uid, (u64, Offer)>,
+    /// Pods that were taken back, and that a proxy has not left yet; who is told when all have.
+    leaving: BTreeMap<Uid, Arc<Notify>>,
     /// Pods whose namespaces are not at hand: proxies that serve them go on.
     lost: BTreeSet<Uid>,
     /// Whether all pods are offered or lost that there are.
@@ -115,13 +119,26 @@ impl Roster {
     pub(super) fn offer(&mut self, uid: Uid, offer: Offer) {
         self.editions += 1;
         self.lost.remove(&uid);
+        self.leaving.remove(&uid);
         self.offers.insert(uid, (self.editions, offer));
     }
 
     /// Takes a pod back.
     pub(super) fn withdraw(&mut self, uid: &str) {
         self.lost.remove(uid);
-        self.offers.remove(uid);
+        let Some((uid, (_, offer))) = self.offers.remove_entry(uid) else { return };
+        self.leaving.insert(uid.clone(), offer.news);
+        self.check_left(&uid);
+    }
+
+    /// Whether all proxies have left a pod that was taken back.
+    fn check_left(&mut self, uid: &str) {
+        if self.proxies.values().any(|proxy| proxy.told.contains_key(uid)) {
+            return;
+        }
+        if let Some(news) = self.leaving.remove(uid) {
+            news.notify_one();
+        }
     }
 
     /// A pod whose namespace is not at hand.
@@ -150,7 +167,8 @@ impl Roster {
 
     /// A proxy is gone. What it has said counts no more.
     pub(super) fn leave(&mut self, id: ProxyId) {
-        self.proxies.remove(&id);
+        let Some(proxy) = self.proxies.remove(&id) else { return };
+        proxy.told.keys().for_each(|uid| self.check_left(uid));
         self.offers.values().for_each(|(_, offer)| offer.news.notify_one());
     }
 
@@ -161,7 +179,9 @@ impl Roster {
 
     /// What the newest proxy says of a pod.
     pub(super) fn heard(&self, uid: &str) -> Heard {
-        let Some((edition, _)) = self.offers.get(uid) else { return Heard::NotOffered };
+        let Some((edition, _)) = self.offers.get(uid) else {
+            return if self.leaving.contains_key(uid) { Heard::Leaving } else { Heard::NotOffered };
+        };
         let Some((_, proxy)) = self.proxies.last_key_value() else { return Heard::NoProxy };
         match proxy.told.get(uid) {
             Some(Told { edition: told, refusal }) if *told == Some(*edition) => {
@@ -176,6 +196,7 @@ impl Roster {
         match self.heard(uid) {
             Heard::NotOffered => Serving::NotOffered,
             Heard::Listening => Serving::Listening,
+            Heard::Leaving => Serving::Leaving,
             Heard::NoProxy | Heard::Asked | Heard::Refused(_) => Serving::Offered,
         }
     }
@@ -238,6 +259,7 @@ impl Roster {
             // Who refuses to forget a pod does not know it.
             Work::Delete(uid) => {
                 proxy.told.remove(uid);
+                self.check_left(uid);
             }
             Work::SnapshotSent => proxy.synced = true,
         }

@@ -67,7 +67,9 @@ fn the_newest_proxy_must_answer_and_all_are_told() {
     assert_eq!(roster.heard("a"), Heard::Listening);
     roster.withdraw("a");
     assert_eq!(settle(&mut roster, old, now), ["-a"]);
+    assert_eq!(roster.heard("a"), Heard::Leaving);
     assert_eq!(settle(&mut roster, new, now), ["-a"]);
+    assert_eq!(roster.heard("a"), Heard::NotOffered);
     roster.offer("b".into(), offer());
     settle(&mut roster, old, now);
     assert_eq!(roster.heard("b"), Heard::Asked);

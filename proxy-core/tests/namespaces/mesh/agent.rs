@@ -74,7 +74,7 @@ impl Agent {
 }
 
 fn socket_in(folder: &TempDir) -> PathBuf {
-    folder.path().join("zds.sock")
+    folder.path().join("zds/agent.sock")
 }
 
 /// A proxy that follows an agent, on a thread of its own. Dropped, it ends and cuts its connections.

@@ -1,6 +1,7 @@
 //! Mesh: pods on a lab's bridge, one proxy in this process that serves them, and what it reported of their connections.
 
 mod agent;
+mod node_agent;
 mod reports;
 mod root;
 mod tcp;
@@ -9,7 +10,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use identity::{SpiffeId, TrustDomain};
 use inpod_proxy_core::capture::{self, capture};
@@ -20,6 +22,7 @@ use testkit::lab::{Lab, Pod};
 use tokio::runtime::Runtime;
 
 pub(crate) use agent::{Agent, Following};
+pub(crate) use node_agent::{NodeAgent, Place, wanted};
 pub(crate) use reports::Reports;
 pub(crate) use root::Root;
 pub(crate) use tcp::{
@@ -131,6 +134,18 @@ pub(crate) const LISTENERS: [(u16, usize); 3] = [(15001, WORKERS), (15006, WORKE
 /// Workers of its own, as another process has them.
 pub(crate) fn workers() -> Result<Arc<Workers>> {
     Ok(Arc::new(Workers::start(NonZeroUsize::try_from(WORKERS)?)?))
+}
+
+/// Asks again and again, until it is so. For what nothing tells.
+pub(crate) fn wait_for(is_so: impl Fn() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + LIMIT;
+    while !is_so()? {
+        if Instant::now() > end {
+            return Err(format!("not within {LIMIT:?}").into());
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// A runtime for a test's own asynchronous steps.

@@ -45,7 +45,7 @@ impl Files {
     }
 
     pub(crate) fn zds(&self) -> PathBuf {
-        self.path().join("zds.sock")
+        self.path().join("zds/agent.sock")
     }
 
     pub(crate) fn workloads(&self) -> PathBuf {
