@@ -34,12 +34,16 @@
 #![forbid(unsafe_code)]
 
 pub mod canary;
+pub mod child;
 pub mod cni;
 pub mod http;
 pub mod kernel;
 pub mod lab;
 pub mod leaks;
+mod listening;
 mod rtnetlink;
+
+pub use listening::listening;
 
 /// Namespaces, for tests of crates that do not know `netns` themselves.
 pub use netns;

@@ -1,5 +1,7 @@
 //! Actor: one task for one pod, which takes it where it is wanted, one step after the other.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -35,6 +37,8 @@ pub(super) struct Progress {
     pub(super) since: SystemTime,
     pub(super) failures: u32,
     pub(super) last_error: Option<String>,
+    /// By which others reach the pod, as far as it was looked.
+    pub(super) addresses: BTreeSet<IpAddr>,
 }
 
 /// What all actors share.
@@ -45,6 +49,8 @@ pub(super) struct Surroundings {
     pub(super) pace: Pace,
     pub(super) backoff: Backoff,
     pub(super) istio: Istio,
+    /// Told when a pod's addresses may have changed.
+    pub(super) addresses: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -67,6 +73,7 @@ impl Progress {
             since: SystemTime::now(),
             failures: 0,
             last_error: None,
+            addresses: BTreeSet::new(),
         }
     }
 }
@@ -170,7 +177,7 @@ impl Actor {
                 self.known.serving = Serving::Leaving;
             }
             Step::Look => match kernel.look(&pod.namespace, plan).await? {
-                Found::All => self.in_place(),
+                Found::All => self.in_place().await?,
                 Found::Nothing => self.known.rules = Rules::Absent,
                 Found::Other(what) => {
                     self.known.rules = Rules::Differ;
@@ -180,7 +187,7 @@ impl Actor {
             Step::Enrol(existing) => {
                 kernel.enrol(&pod.namespace, plan, existing, *istio).await?;
                 tracing::info!(uid = %pod.uid, pod = %pod.name, namespace = %pod.namespace.id(), "enrolled");
-                self.in_place();
+                self.in_place().await?;
             }
             Step::Drain => {
                 kernel.drain(&pod.namespace, plan).await?;
@@ -205,9 +212,15 @@ impl Actor {
         Ok(())
     }
 
-    fn in_place(&mut self) {
+    async fn in_place(&mut self) -> Result<(), StepError> {
         self.known.rules = Rules::InPlace(Instant::now());
         self.known.was_in_place = true;
+        let addresses = self.around.kernel.addresses(&self.target.pod.namespace).await?;
+        if self.progress.borrow().addresses != addresses {
+            self.progress.send_modify(|progress| progress.addresses = addresses);
+            self.around.addresses.send_replace(());
+        }
+        Ok(())
     }
 
     /// Remembers how a step went. After a failure nothing is taken for known.

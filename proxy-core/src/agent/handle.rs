@@ -1,11 +1,13 @@
 //! Agent: the handle by which sources and servers talk to the actors.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use netns::{Namespace, NamespaceId, OpenError};
+use redirect::ProbeExemption;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,7 @@ use super::backoff::Backoff;
 use super::decide::{Pace, Serving};
 use super::kernel::{Istio, Kernel};
 use super::pod::Pod;
+use super::probes;
 use super::proxies::Proxies;
 use super::status::{Captured, PodStatus, Status, Wanted};
 use crate::workload::Uid;
@@ -38,6 +41,9 @@ pub struct Settings {
     pub threads: NonZeroU16,
     /// What becomes of the rules of Istio's node agent.
     pub istio: Istio,
+    /// The rule in the node's own namespace by which captured pods know its health probes. None: it has no probes, or they go through
+    /// the proxy. When the agent ends, the rule stays, as everything does.
+    pub probes: Option<ProbeExemption>,
 }
 
 impl Default for Settings {
@@ -49,6 +55,7 @@ impl Default for Settings {
             backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(15) },
             threads: NonZeroU16::MIN.saturating_add(3),
             istio: Istio::default(),
+            probes: None,
         }
     }
 }
@@ -119,14 +126,22 @@ impl Agent {
     /// # Errors
     /// When that namespace cannot be opened. To be called inside a tokio runtime.
     pub fn start(settings: &Settings, listener: Listener) -> Result<Self, OpenError> {
-        let Settings { resync, patience, poll, backoff, threads, istio } = *settings;
+        let Settings { resync, patience, poll, backoff, threads, istio, ref probes } = *settings;
         let (proxies, stop, tasks) = (Proxies::new(), CancellationToken::new(), TaskTracker::new());
         let pace = Pace { resync, patience, poll };
-        let around =
-            Surroundings { kernel: Kernel::new(threads), proxies: proxies.clone(), pace, backoff, istio };
+        let (addresses, changed) = watch::channel(());
+        let kernel = Kernel::new(threads);
+        let around = Surroundings { kernel, proxies: proxies.clone(), pace, backoff, istio, addresses };
         let own = Namespace::current()?.id();
         tasks.spawn(proxies.serve(listener, stop.clone()));
-        Ok(Self(Arc::new(Inner { own, around, pods: Mutex::default(), stop, tasks })))
+        let inner = Arc::new(Inner { own, around, pods: Mutex::default(), stop: stop.clone(), tasks });
+        if let Some(exemption) = probes.clone() {
+            let pods = Arc::downgrade(&inner);
+            let addresses = move || pods.upgrade().map(|inner| inner.addresses()).unwrap_or_default();
+            let kept = probes::keep(exemption, addresses, changed, resync);
+            inner.tasks.spawn(async move { stop.run_until_cancelled(kept).await });
+        }
+        Ok(Self(inner))
     }
 
     /// Has a pod enrolled, as it is given now. The same pod in another namespace is a new one: the old namespace is left as it is,
@@ -268,6 +283,7 @@ impl Agent {
                 uid: uid.clone(),
                 name: target.pod.name.clone(),
                 namespace: target.pod.namespace.id(),
+                addresses: progress.addresses.clone(),
                 wanted: target.wanted,
                 captured: progress.captured,
                 proxy: roster.heard(uid),
@@ -311,6 +327,7 @@ fn forget(inner: &Weak<Inner>, uid: &str) -> bool {
     let wanted = pods.get(uid).is_some_and(|entry| entry.target.borrow().wanted == Wanted::Enrolled);
     if !wanted {
         pods.remove(uid);
+        inner.around.addresses.send_replace(());
     }
     !wanted
 }
@@ -319,6 +336,13 @@ impl Inner {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Uid, Entry>> {
         // Nothing is left half done in it.
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of all pods that are, or will be, captured.
+    fn addresses(&self) -> BTreeSet<IpAddr> {
+        let pods = self.lock();
+        let captured = pods.values().filter(|entry| entry.target.borrow().wanted != Wanted::Gone);
+        captured.flat_map(|entry| entry.progress.borrow().addresses.clone()).collect()
     }
 }
 

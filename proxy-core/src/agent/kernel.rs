@@ -1,5 +1,7 @@
 //! Kernel: what is done inside pods' namespaces, on a few threads that may block.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
@@ -29,6 +31,9 @@ pub enum StepError {
     /// The rules could not be read.
     #[error("reading the rules")]
     Look(#[from] VerifyError),
+    /// The pod's addresses could not be told.
+    #[error("listing its addresses")]
+    Addresses(#[source] nix::Error),
     /// The pod could not be enrolled.
     #[error("capturing")]
     Enrol(#[from] EnrolError),
@@ -88,6 +93,11 @@ impl Kernel {
         })
     }
 
+    /// The addresses by which others reach the pod.
+    pub(super) async fn addresses(&self, namespace: &Namespace) -> Result<BTreeSet<IpAddr>, StepError> {
+        self.visit(namespace, addresses).await?.map_err(StepError::Addresses)
+    }
+
     pub(super) async fn enrol(
         &self,
         namespace: &Namespace,
@@ -135,22 +145,45 @@ impl Kernel {
         self.slots.close();
     }
 
-    /// A step that has begun ends, also if nobody waits for it any more.
     async fn run<R: Send + 'static>(
         &self,
         namespace: &Namespace,
         plan: &Arc<Plan>,
         step: impl FnOnce(&Plan) -> R + Send + 'static,
     ) -> Result<R, StepError> {
+        let plan = Arc::clone(plan);
+        self.visit(namespace, move || step(&plan)).await
+    }
+
+    /// A step that has begun ends, also if nobody waits for it any more.
+    async fn visit<R: Send + 'static>(
+        &self,
+        namespace: &Namespace,
+        step: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, StepError> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| StepError::Ending)?;
-        let (namespace, plan) = (namespace.clone(), Arc::clone(plan));
+        let namespace = namespace.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let done = namespace.run(|| step(&plan));
+            let done = namespace.run(step);
             drop(slot);
             done
         });
         Ok(done.await.map_err(StepError::Thread)??)
     }
+}
+
+/// The addresses of the namespace that the calling thread is in, but for those that have no meaning elsewhere.
+fn addresses() -> Result<BTreeSet<IpAddr>, nix::Error> {
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    let is_reachable = |address: &IpAddr| match address {
+        IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+        IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+    };
+    Ok(nix::ifaddrs::getifaddrs()?.filter_map(address).filter(is_reachable).collect())
 }
 
 /// Whether no piece of the plan is there, and none in its places that is not the plan's.

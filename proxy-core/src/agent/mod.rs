@@ -35,6 +35,7 @@ pub mod folder;
 mod handle;
 mod kernel;
 mod pod;
+mod probes;
 mod proxies;
 mod remaining;
 mod roster;

@@ -17,6 +17,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// Who a container is that a runtime is about to start. What is recognised here is from now on the source's to take back.
     fn recognise(&self, starting: &Starting) -> impl Future<Output = Recognised> + Send;
+
+    /// A pod that was recognised has ended, says the runtime: its network namespace is no more.
+    fn ended(&self, uid: &str);
 }
 
 /// A container whose network has just been made.

@@ -1,5 +1,7 @@
 //! Status: where a pod is, for people and programs that watch.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use netns::NamespaceId;
@@ -46,6 +48,8 @@ pub struct PodStatus {
     pub name: PodName,
     /// Its network namespace.
     pub namespace: NamespaceId,
+    /// By which others reach it, as far as it was looked: once it is captured.
+    pub addresses: BTreeSet<IpAddr>,
     /// What is wanted.
     pub wanted: Wanted,
     /// What is known of its rules.

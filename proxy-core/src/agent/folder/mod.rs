@@ -230,6 +230,12 @@ impl Source for Arc<Folder> {
         let recognised = tokio::task::spawn_blocking(move || folder.recognise_now(&starting)).await;
         recognised.unwrap_or_else(|error| Recognised::Unknown(error.to_string()))
     }
+
+    fn ended(&self, uid: &str) {
+        let mut known = self.lock();
+        known.brought.remove(uid);
+        known.put.remove(uid);
+    }
 }
 
 impl Folder {

@@ -1,6 +1,5 @@
 //! Plain TCP inside pods, as applications use it, every step with a time limit.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
@@ -69,16 +68,9 @@ pub(crate) fn is_turned_away(stream: &TcpStream) -> bool {
     is_cut(&read) || read.is_ok_and(|bytes| bytes.is_empty())
 }
 
-/// How many sockets listen on `port` in `pod`, on either family: proc_pid_net(5), state 0A.
+/// How many sockets listen on `port` in `pod`.
 pub(crate) fn listening(pod: &Pod, port: u16) -> Result<usize> {
-    let read = |file| pod.run(|| fs::read_to_string(format!("/proc/thread-self/net/{file}")));
-    let (v4, v6) = (read("tcp")??, read("tcp6")??);
-    let is_it = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next().unwrap_or_default();
-        local.ends_with(&format!(":{port:04X}")) && fields.nth(1) == Some("0A")
-    };
-    Ok(v4.lines().chain(v6.lines()).filter(is_it).count())
+    testkit::listening(pod.namespace(), port)
 }
 
 fn limit(stream: &TcpStream) -> io::Result<()> {

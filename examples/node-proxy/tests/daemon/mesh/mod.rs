@@ -1,7 +1,6 @@
 //! Mesh: pods, the agent that hands them to a running `node-proxy`, and the rules that capture them.
 
 mod agent;
-mod child;
 mod files;
 
 use std::error::Error;
@@ -15,8 +14,10 @@ use proxy_core::capture::{self, capture};
 use testkit::http;
 use testkit::lab::{Lab, Pod};
 
+pub(crate) use testkit::child::Child;
+pub(crate) use testkit::listening;
+
 pub(crate) use agent::Agent;
-pub(crate) use child::{Child, listening};
 pub(crate) use files::{Files, new_root};
 
 /// No step of a test takes longer than this; one that does has failed.

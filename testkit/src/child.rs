@@ -11,9 +11,14 @@ use netns::Namespace;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{LIMIT, Result};
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-pub(crate) struct Child {
+/// Longest wait for its end.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A program that runs. It ends with this.
+#[derive(Debug)]
+pub struct Child {
     name: &'static str,
     child: std::process::Child,
     log: PathBuf,
@@ -21,7 +26,11 @@ pub(crate) struct Child {
 
 impl Child {
     /// Starts a program inside `namespace`; what it says goes to `log`.
-    pub(crate) fn start(
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be made or the program not be started.
+    pub fn start(
         name: &'static str,
         command: &mut Command,
         namespace: &Namespace,
@@ -34,12 +43,21 @@ impl Child {
         Ok(Self { name, child, log: log.to_owned() })
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         Ok(kill(Pid::from_raw(self.child.id().try_into()?), signal)?)
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(&mut self) -> Result<ExitStatus> {
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, with what it had to say.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
         let end = Instant::now() + LIMIT;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -53,16 +71,32 @@ impl Child {
     }
 
     /// Whether it has not ended.
-    pub(crate) fn runs(&mut self) -> Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot tell.
+    pub fn runs(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    pub(crate) fn log(&self) -> Result<String> {
+    /// What it has said so far.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(&self.log)?)
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// An error, with what the program had to say.
-    pub(crate) fn with_log(&self, error: Box<dyn Error>) -> Box<dyn Error> {
+    #[must_use]
+    pub fn with_log(&self, error: Box<dyn Error>) -> Box<dyn Error> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         format!("{}: {error}; it said:\n{log}", self.name).into()
     }
@@ -74,16 +108,4 @@ impl Drop for Child {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// How many sockets listen on `port` in a namespace: proc_pid_net(5), state 0A.
-pub(crate) fn listening(namespace: &Namespace, port: u16) -> Result<usize> {
-    let read = |file| namespace.run(|| fs::read_to_string(format!("/proc/thread-self/net/{file}")));
-    let (v4, v6) = (read("tcp")??, read("tcp6")??);
-    let is_it = |line: &&str| {
-        let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next().unwrap_or_default();
-        local.ends_with(&format!(":{port:04X}")) && fields.nth(1) == Some("0A")
-    };
-    Ok(v4.lines().chain(v6.lines()).filter(is_it).count())
 }

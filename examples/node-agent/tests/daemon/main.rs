@@ -1,0 +1,14 @@
+//! The agent as it is run: beside a proxy, with pod files, by CNI; killed and started again.
+
+mod cni;
+mod command_line;
+mod killed;
+mod life;
+mod mesh;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cases = [command_line::cases(), life::cases(), cni::cases(), killed::cases()];
+    testkit::kernel::run(cases.into_iter().flatten().collect())
+}
