@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use netns::Namespace;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use testkit::cni::{CniError, Container, Network};
+use testkit::cni::{Attachment, CniError, Container, Network};
 use testkit::http;
 use testkit::kernel::{Case, Outcome};
 use testkit::lab::loopback_up;
 
-use crate::mesh::{APPLICATION, Result, Site, is_captured, program, wait_for, with_programs};
+use crate::mesh::{APPLICATION, Member, Result, Site, is_captured, program, wait_for, with_programs};
 
 /// Where Debian has the plugins.
 const PLUGINS: &str = "/usr/lib/cni";
@@ -30,10 +30,23 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.into_iter().map(|case| case.needs_path(format!("{PLUGINS}/bridge"))).collect()
 }
 
+/// Debian's bridge, and our plugin.
 fn network(site: &Site, limit: u64) -> Result<Network> {
+    Ok(empty()?.bridge().plugin(ours(site, limit)))
+}
+
+/// Our plugin alone, by the newest version: Debian's plugins do not know its commands yet.
+fn latest(site: &Site) -> Result<Network> {
+    Ok(empty()?.plugin(ours(site, 20)).version("1.1.0"))
+}
+
+fn empty() -> Result<Network> {
     let own = program("inpod-cni").parent().ok_or("no folder")?.to_owned();
-    let ours = json!({ "type": "inpod-cni", "agentSocket": site.files.cni(), "answerLimitSeconds": limit });
-    Ok(Network::new("pods", [own, PathBuf::from(PLUGINS)])?.bridge().plugin(ours))
+    Ok(Network::new("pods", [own, PathBuf::from(PLUGINS)])?)
+}
+
+fn ours(site: &Site, limit: u64) -> Value {
+    json!({ "type": "inpod-cni", "agentSocket": site.files.cni(), "answerLimitSeconds": limit })
 }
 
 /// A namespace as a runtime makes it.
@@ -52,8 +65,10 @@ fn container<'a>(
     Container { id, namespace, interface: "eth0", arguments }
 }
 
-const WEB: &[(&str, &str)] = &[("K8S_POD_NAMESPACE", "test"), ("K8S_POD_NAME", "web")];
-const CLIENT: &[(&str, &str)] = &[("K8S_POD_NAMESPACE", "test"), ("K8S_POD_NAME", "client")];
+const WEB: &[(&str, &str)] =
+    &[("IgnoreUnknown", "1"), ("K8S_POD_NAMESPACE", "test"), ("K8S_POD_NAME", "web")];
+const CLIENT: &[(&str, &str)] =
+    &[("IgnoreUnknown", "1"), ("K8S_POD_NAMESPACE", "test"), ("K8S_POD_NAME", "client")];
 
 /// Our plugin's own words.
 fn said(error: &CniError) -> Result<String> {
@@ -70,7 +85,7 @@ fn pods(site: &Site) -> Result<usize> {
 fn a_pod_starts_captured() -> Outcome {
     let node = namespace()?;
     let site = Site::new(&node, &[])?;
-    let (agent, _proxy) = (site.agent()?, site.proxy()?);
+    let (agent, proxy) = (site.agent()?, site.proxy()?);
     site.files.write("web", "")?;
     site.files.write("client", "")?;
     let network = network(&site, 20)?;
@@ -81,7 +96,16 @@ fn a_pod_starts_captured() -> Outcome {
     let (web_container, client_container) = (container("c1", &web, WEB), container("c2", &client, CLIENT));
     let attached = network.add(&node, &web_container).map_err(|error| agent.with_log(error.into()))?;
     assert!(is_captured(&web)?, "before its first packet");
-    network.add(&node, &client_container)?;
+    let attached_client = network.add(&node, &client_container)?;
+    let member = |name: &str, namespace: &Namespace, attachment: &Attachment| Member {
+        name: name.into(),
+        namespace: namespace.clone(),
+        addresses: attachment.addresses(),
+    };
+    let members = [member("web", &web, &attached), member("client", &client, &attached_client)];
+    site.files.write_workloads(&members.each_ref())?;
+    proxy.signal(Signal::SIGHUP)?;
+    wait_for("the facts are read", || Ok(proxy.log()?.contains("facts replaced")))?;
     let _application = http::Server::start(&web, APPLICATION)?;
     for address in attached.addresses() {
         let answer = http::request(&client, SocketAddr::new(address, APPLICATION), "/", b"")?;
@@ -89,11 +113,11 @@ fn a_pod_starts_captured() -> Outcome {
     }
     assert_eq!(pods(&site)?, 2);
     network.check(&node, &web_container, &attached)?;
-    network.ask("STATUS", &node, "inpod-cni", &[])?;
+    latest(&site)?.ask("STATUS", &node, "inpod-cni", &[])?;
     network.del(&node, &web_container, &attached)?;
     network.del(&node, &web_container, &attached)?;
     wait_for("forgotten", || Ok(pods(&site)? == 1))?;
-    assert!(network.check(&node, &client_container, &attached).is_err() || is_captured(&client)?);
+    network.check(&node, &client_container, &attached_client)?;
     Ok(())
 }
 
@@ -108,7 +132,8 @@ fn without_a_proxy_a_pod_does_not_start() -> Outcome {
     let error = network.add(&node, &container("c1", &web, WEB)).err().ok_or("it starts")?;
     let said = said(&error).map_err(|error| agent.with_log(error))?;
     assert!(said.contains("answer"), "{said}");
-    assert!(network.ask("STATUS", &node, "inpod-cni", &[]).is_err());
+    let unready = latest(&site)?.ask("STATUS", &node, "inpod-cni", &[]).err().ok_or("it is ready")?;
+    assert!(unready.to_string().contains("no proxy is connected"), "{unready}");
     wait_for("forgotten", || Ok(pods(&site)? == 0))
 }
 
@@ -163,7 +188,7 @@ fn gc_forgets_who_has_left() -> Outcome {
     wait_for("a proxy", || {
         Ok(site.status().is_ok_and(|status| status.get("proxies") == Some(&Value::from(1))))
     })?;
-    let network = network(&site, 20)?.version("1.1.0");
+    let network = network(&site, 20)?;
     let members = [("web", WEB), ("client", CLIENT)];
     let namespaces = [namespace()?, namespace()?];
     let ids = ["c1", "c2"];
@@ -178,6 +203,6 @@ fn gc_forgets_who_has_left() -> Outcome {
     }
     assert_eq!(pods(&site)?, 2);
     let stays: Vec<&Container<'_>> = containers.iter().take(1).collect();
-    network.ask("GC", &node, "inpod-cni", &stays)?;
+    latest(&site)?.ask("GC", &node, "inpod-cni", &stays)?;
     wait_for("one is left", || Ok(pods(&site)? == 1))
 }

@@ -158,7 +158,7 @@ fn bad_pod_files_are_shown() -> Outcome {
     site.wait_for_enrolled(1).map_err(|error| agent.with_log(error))?;
     wait_for("both are shown", || {
         let table = site.ask(&[])?;
-        Ok(table.contains("node    its network namespace is the node's own") && table.contains("evil"))
+        Ok(table.contains("node  its network namespace is the node's own") && table.contains("evil"))
     })?;
     assert!(!site.ask(&[])?.contains('\u{1b}'));
     assert!(!is_captured(lab.node())?);

@@ -43,7 +43,14 @@ impl Files {
         let key = KeyPair::generate()?;
         fs::write(files.path("ca.pem"), params.self_signed(&key)?.pem())?;
         fs::write(files.path("ca.key"), key.serialize_pem())?;
-        let mut workloads = String::from("workloads:\n");
+        files.write_workloads(members)?;
+        fs::create_dir(files.path("pods"))?;
+        Ok(files)
+    }
+
+    /// Writes who is in the mesh. The proxy reads it when it starts, and on SIGHUP.
+    pub(crate) fn write_workloads(&self, members: &[&Member]) -> Result<()> {
+        let mut workloads = String::from(if members.is_empty() { "{}" } else { "workloads:\n" });
         for Member { name, addresses, .. } in members {
             let addresses: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
             let addresses = addresses.join(", ");
@@ -52,9 +59,7 @@ impl Files {
                 "- {{name: {name}, namespace: test, serviceAccount: {name}, workloadIps: [{addresses}], protocol: HBONE}}"
             )?;
         }
-        fs::write(files.path("workloads.yaml"), if members.is_empty() { "{}" } else { &workloads })?;
-        fs::create_dir(files.path("pods"))?;
-        Ok(files)
+        Ok(fs::write(self.path("workloads.yaml"), workloads)?)
     }
 
     /// The agent, with all that it must be given.
