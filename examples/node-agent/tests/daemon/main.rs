@@ -5,10 +5,11 @@ mod command_line;
 mod killed;
 mod life;
 mod mesh;
+mod networks;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases = [command_line::cases(), life::cases(), cni::cases(), killed::cases()];
+    let cases = [command_line::cases(), life::cases(), cni::cases(), networks::cases(), killed::cases()];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }
