@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::address::HopAddr;
 use crate::policy::Denied;
 use crate::route::NoRoute;
+use crate::workload::NotAdmitted;
 
 /// The step at which a connection failed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum ConnectionError {
     /// The peer's request is no CONNECT with a target.
     #[error("malformed request: {0}")]
     Malformed(String),
-    /// Policy denies it.
+    /// Policy denies it, from the start or since the facts changed.
     #[error("denied")]
     Denied(#[source] Denied),
     /// The next hop or the application could not be reached.
@@ -59,6 +60,15 @@ pub enum ConnectionError {
     /// The proxy cut the connection: its pod is gone or the time to drain is over.
     #[error("cut by the proxy")]
     Cut,
+}
+
+impl From<NotAdmitted> for ConnectionError {
+    fn from(why: NotAdmitted) -> Self {
+        match why {
+            NotAdmitted::UnknownPod => Self::UnknownPod,
+            NotAdmitted::Denied(denied) => Self::Denied(denied),
+        }
+    }
 }
 
 impl ConnectionError {

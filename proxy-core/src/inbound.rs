@@ -21,7 +21,7 @@ use crate::pod::Core;
 use crate::policy::{Permit, Question};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
-use crate::workload::{Snapshot, Workload};
+use crate::workload::{Admission, Snapshot, Workload};
 
 /// Who is at the other end of a connection, and which of our addresses it came to.
 #[derive(Debug, Clone)]
@@ -115,8 +115,8 @@ async fn forward(
     incoming: Incoming,
     ongoing: &mut Ongoing,
 ) -> Result<Relayed, ConnectionError> {
-    let permit = match admit(core, peer, incoming.request().target()) {
-        Ok(permit) => permit,
+    let (permit, admission) = match admit(core, peer, incoming.request().target()) {
+        Ok(admitted) => admitted,
         Err(error) => return refuse(incoming, error),
     };
     ongoing.report.destination = Some(permit.destination());
@@ -125,16 +125,17 @@ async fn forward(
         Err(error) => return refuse(incoming, ConnectionError::dial(error)),
     };
     let tunnel = incoming.accept().map_err(|error| ConnectionError::Accept(Arc::new(error)))?;
-    Ok(relay::from_tunnel(tunnel, application, &core.cut).await)
+    let (moved, outcome) = relay::from_tunnel(tunnel, application, admission.cut()).await;
+    Ok((moved, admission.denied().map_or(outcome, |denied| Err(ConnectionError::Denied(denied)))))
 }
 
 /// Everything that is asked before the application hears of a tunnel.
-fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<Permit, ConnectionError> {
+fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<(Permit, Admission), ConnectionError> {
     let snapshot = core.pod.facts.load();
     let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
     let destination = our_address(&snapshot, workload, core.pod.config.ports, peer, target)?;
     let question = Question { client: peer.client, peer: Some(&peer.id), destination };
-    snapshot.decide(workload, &question).map_err(ConnectionError::Denied)
+    Ok(core.pod.facts.admit(&core.pod.name, &question, &core.cut)?)
 }
 
 /// The address in this pod that `target` means: the one that the peer dialled, at the target's port.

@@ -10,6 +10,7 @@ use crate::pod::Core;
 use crate::policy::{Permit, Question};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
+use crate::workload::Admission;
 
 /// Serves one accepted connection and reports it.
 pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
@@ -19,14 +20,19 @@ pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
 }
 
 async fn forward(core: &Core, accepted: Accepted, ongoing: &mut Ongoing) -> Result<Relayed, ConnectionError> {
-    let permit = admit(core, &accepted, ongoing)?;
+    let (permit, admission) = admit(core, &accepted, ongoing)?;
     let client = accepted.client;
     let application = dial::application(&core.pod, &permit, client).await.map_err(ConnectionError::dial)?;
-    Ok(relay::direct(accepted.stream, application, &core.cut).await)
+    let (moved, outcome) = relay::direct(accepted.stream, application, admission.cut()).await;
+    Ok((moved, admission.denied().map_or(outcome, |denied| Err(ConnectionError::Denied(denied)))))
 }
 
 /// Everything that is asked before the application hears of the connection.
-fn admit(core: &Core, accepted: &Accepted, ongoing: &mut Ongoing) -> Result<Permit, ConnectionError> {
+fn admit(
+    core: &Core,
+    accepted: &Accepted,
+    ongoing: &mut Ongoing,
+) -> Result<(Permit, Admission), ConnectionError> {
     let pod = &core.pod;
     let destination = accepted.original_destination(pod.config.ports).ok_or(ConnectionError::NotCaptured)?;
     ongoing.report.destination = Some(destination.socket_addr());
@@ -39,5 +45,5 @@ fn admit(core: &Core, accepted: &Accepted, ongoing: &mut Ongoing) -> Result<Perm
         return Err(ConnectionError::NotOurs { target: destination.to_string() });
     }
     let question = Question { client: accepted.client, peer: None, destination: destination.socket_addr() };
-    snapshot.decide(workload, &question).map_err(ConnectionError::Denied)
+    Ok(pod.facts.admit(&pod.name, &question, &core.cut)?)
 }

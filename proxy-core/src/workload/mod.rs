@@ -9,12 +9,15 @@ use std::net::IpAddr;
 
 use identity::{ServiceAccount, SpiffeId, TrustDomain};
 
+mod admissions;
 mod facts;
 #[cfg(feature = "yaml")]
 pub mod file;
 mod snapshot;
 
+pub(crate) use admissions::Admission;
 pub use facts::Facts;
+pub(crate) use facts::NotAdmitted;
 pub use snapshot::{DuplicateWorkload, Snapshot, SnapshotBuilder};
 pub(crate) use snapshot::{Endpoint, endpoint_port};
 
