@@ -129,6 +129,7 @@ mod tests {
                     facts.replace(open);
                 }
             });
+            let mut slipped = 0;
             for round in 0..ROUNDS {
                 barrier.wait();
                 // At another moment of the change each time.
