@@ -136,11 +136,10 @@ mod tests {
                 (0..round % 64).for_each(|_| std::hint::spin_loop());
                 let admitted = facts.admit(&pod, &question(1), &cut);
                 barrier.wait();
-                assert!(
-                    admitted.is_err() || admitted.is_ok_and(|(_, admission)| admission.cut().is_cancelled())
-                );
+                slipped += usize::from(admitted.is_ok_and(|(_, admission)| !admission.cut().is_cancelled()));
             }
             changing.join().unwrap();
+            assert_eq!(slipped, 0);
         });
     }
 }
