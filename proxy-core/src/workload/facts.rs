@@ -65,7 +65,8 @@ impl Facts {
     }
 }
 
-#[cfg(all(test, feature = "yaml"))]
+#[cfg(test)]
+#[cfg(feature = "yaml")]
 mod tests {
     use std::sync::Barrier;
 
