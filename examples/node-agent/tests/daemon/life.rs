@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use testkit::kernel::{Case, Outcome};
 use testkit::lab::Lab;
 use testkit::listening;
 
-use crate::mesh::{APPLICATION, LIMIT, Member, Result, Site, is_captured, wait_for, with_programs};
+use crate::mesh::{APPLICATION, Member, Result, Site, is_captured, pair, wait_for, with_programs};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -38,17 +38,6 @@ fn reaches(from: &Member, to: &Member) -> Result<()> {
         assert_eq!(http::request(&from.namespace, address, "/", b"")?.status(), 200);
     }
     Ok(())
-}
-
-/// Both ends of a connection.
-fn pair(client: &Member, server: &Member, port: u16) -> Result<(TcpStream, TcpStream)> {
-    let address = SocketAddr::new(*server.addresses.first().ok_or("no address")?, port);
-    let listener = server.namespace.run(|| TcpListener::bind(address))??;
-    let near = client.namespace.run(|| TcpStream::connect_timeout(&address, LIMIT))??;
-    let (far, _) = listener.accept()?;
-    near.set_read_timeout(Some(LIMIT))?;
-    far.set_read_timeout(Some(LIMIT))?;
-    Ok((near, far))
 }
 
 fn converse(mut near: &TcpStream, mut far: &TcpStream) -> Outcome {

@@ -2,6 +2,7 @@
 
 mod cni;
 mod command_line;
+mod hitless;
 mod killed;
 mod life;
 mod mesh;
@@ -10,6 +11,13 @@ mod networks;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases = [command_line::cases(), life::cases(), cni::cases(), networks::cases(), killed::cases()];
+    let cases = [
+        command_line::cases(),
+        life::cases(),
+        cni::cases(),
+        networks::cases(),
+        hitless::cases(),
+        killed::cases(),
+    ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

@@ -3,7 +3,7 @@
 mod files;
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::sleep;
@@ -68,6 +68,16 @@ impl Site {
         Child::start("node-proxy", &mut command, &self.node, &self.files.log("node-proxy"))
     }
 
+    /// Another proxy, while there is one.
+    pub(crate) fn proxy_beside(&self) -> Result<Child> {
+        Child::start("node-proxy", &mut self.files.proxy(), &self.node, &self.files.log("node-proxy-beside"))
+    }
+
+    /// How many proxies are connected.
+    pub(crate) fn proxies(&self) -> Result<u64> {
+        Ok(self.status()?.get("proxies").and_then(Value::as_u64).unwrap_or_default())
+    }
+
     /// What the agent says, as JSON.
     pub(crate) fn status(&self) -> Result<Value> {
         let output = self.ask(&["--json"])?;
@@ -122,4 +132,15 @@ pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> Result<bool>) -> Result<(
         sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// Both ends of a connection.
+pub(crate) fn pair(client: &Member, server: &Member, port: u16) -> Result<(TcpStream, TcpStream)> {
+    let address = SocketAddr::new(*server.addresses.first().ok_or("no address")?, port);
+    let listener = server.namespace.run(|| TcpListener::bind(address))??;
+    let near = client.namespace.run(|| TcpStream::connect_timeout(&address, LIMIT))??;
+    let (far, _) = listener.accept()?;
+    near.set_read_timeout(Some(LIMIT))?;
+    far.set_read_timeout(Some(LIMIT))?;
+    Ok((near, far))
 }
