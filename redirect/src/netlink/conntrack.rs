@@ -11,7 +11,7 @@ use crate::connection::Connection;
 use crate::error::KernelError;
 use crate::family::Family;
 
-use super::socket::Conversation;
+use super::socket::{Conversation, Request};
 use super::unread::{self, Unread};
 
 /// A conversation with conntrack.
@@ -24,12 +24,20 @@ pub(crate) enum Tracked {
     AsMeant,
     /// To somewhere else: its destination is translated.
     Elsewhere,
+    /// It was to go somewhere else, and is over: what has the same ends now is another connection, from when nobody tracked any.
+    Over,
     /// It does not know the connection, or cannot be asked.
     Unknown,
 }
 
 /// `CTA_STATUS` (`linux/netfilter/nfnetlink_conntrack.h`): in the network's order.
 const CTA_STATUS: u16 = 3;
+/// `CTA_PROTOINFO`, in it `CTA_PROTOINFO_TCP`, in it `CTA_PROTOINFO_TCP_STATE` (same file).
+const CTA_PROTOINFO: u16 = 4;
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+/// `TCP_CONNTRACK_TIME_WAIT` and `TCP_CONNTRACK_CLOSE` (`linux/netfilter/nf_conntrack_tcp.h`).
+const OVER: [u8; 2] = [7, 8];
 
 impl Conntrack {
     /// Opens it, in the namespace of the calling thread.
@@ -47,16 +55,30 @@ impl Conntrack {
             }
             Err(error) => return Err(error),
         };
-        let status = status(&answer.attributes).map_err(|error| KernelError::Undecodable(error.into()))?;
-        match status {
-            Some(status) if status.contains(Status::DstNat) => Ok(Tracked::Elsewhere),
-            Some(_) => Ok(Tracked::AsMeant),
-            None => Err(KernelError::Incomplete),
+        let undecodable = |error: DecodeError| KernelError::Undecodable(error.into());
+        let status = status(&answer.attributes).map_err(undecodable)?.ok_or(KernelError::Incomplete)?;
+        Ok(match status.contains(Status::DstNat) {
+            false => Tracked::AsMeant,
+            true if is_over(&answer.attributes).map_err(undecodable)? => Tracked::Over,
+            true => Tracked::Elsewhere,
+        })
+    }
+
+    /// Forgets a connection. One that it does not know is forgotten already.
+    pub(crate) fn forget(&mut self, connection: Connection) -> Result<(), KernelError> {
+        let message = message(connection, ConntrackMessage::Delete);
+        match self.0.command(Request { message, flags: 0 }) {
+            Err(error) if error.refusal() == Some(libc::ENOENT) => Ok(()),
+            done => done,
         }
     }
 }
 
 fn question(connection: Connection) -> NetfilterMessage {
+    message(connection, ConntrackMessage::Get)
+}
+
+fn message(connection: Connection, of: fn(Vec<ConntrackAttribute>) -> ConntrackMessage) -> NetfilterMessage {
     let (source, destination) = (connection.source(), connection.destination());
     let addresses = vec![IPTuple::SourceAddress(source.ip()), IPTuple::DestinationAddress(destination.ip())];
     let ports = vec![
@@ -69,7 +91,7 @@ fn question(connection: Connection) -> NetfilterMessage {
         Family::V4 => NetfilterProtoFamily::IPv4,
         Family::V6 => NetfilterProtoFamily::IPv6,
     };
-    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), ConntrackMessage::Get(vec![tuple]))
+    NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), of(vec![tuple]))
 }
 
 fn status(attributes: &[u8]) -> Result<Option<Status>, DecodeError> {
@@ -81,6 +103,23 @@ fn status(attributes: &[u8]) -> Result<Option<Status>, DecodeError> {
         }
     }
     Ok(None)
+}
+
+/// Whether both ends have ended it, or one has reset it.
+fn is_over(attributes: &[u8]) -> Result<bool, DecodeError> {
+    let mut bytes = attributes;
+    for kind in [CTA_PROTOINFO, CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE] {
+        let mut found = None;
+        for attribute in unread::attributes(bytes) {
+            let attribute = attribute?;
+            if attribute.kind() == kind {
+                found = Some(unread::inside(&attribute));
+            }
+        }
+        let Some(inside) = found else { return Ok(false) };
+        bytes = inside;
+    }
+    Ok(bytes.first().is_some_and(|state| OVER.contains(state)))
 }
 
 #[cfg(test)]
@@ -105,6 +144,21 @@ mod tests {
         ]
         .concat();
         assert_eq!(bytes, expected);
+    }
+
+    #[test]
+    fn the_state_tells_whether_it_is_over() {
+        let read = |state: u8| {
+            // protoinfo(tcp(state, window scales))
+            let bytes = [
+                28, 0, 4, 0x80, 24, 0, 1, 0x80, 5, 0, 1, 0, state, 0, 0, 0, 5, 0, 2, 0, 7, 0, 0, 0, 4, 0, 9,
+                0,
+            ];
+            is_over(&bytes).unwrap()
+        };
+        assert_eq!((0..=9).filter(|state| read(*state)).collect::<Vec<u8>>(), [7, 8]);
+        assert!(!is_over(&[]).unwrap());
+        assert!(is_over(&[5, 0, 4]).is_err());
     }
 
     #[test]

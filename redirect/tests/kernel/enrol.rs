@@ -34,7 +34,7 @@ enum Conntrack {
 type Test = (&'static str, fn(Family, Conntrack) -> Outcome);
 
 pub(crate) fn tests() -> Vec<Case> {
-    let tests: [Test; 7] = [
+    let tests: [Test; 8] = [
         ("kept_connections_go_on_and_new_ones_are_captured", keep),
         ("idle_ones_are_kept_as_well", keep_idle),
         ("kept_connections_go_on_past_tproxy", keep_by_tproxy),
@@ -42,6 +42,7 @@ pub(crate) fn tests() -> Vec<Case> {
         ("reset_ones_end_on_both_sides_and_the_proxys_do_not", reset),
         ("reset_ones_end_where_tproxy_captures", reset_by_tproxy),
         ("two_ends_that_meet_anew_are_captured", reused),
+        ("two_ends_that_were_captured_before_are_kept", captured_before),
     ];
     let mut cases = Vec::new();
     for (name, body) in tests {
@@ -235,6 +236,32 @@ fn reused(family: Family, conntrack: Conntrack) -> Outcome {
     let proxy = listen(&app, wildcard(family), OUTBOUND)?;
     let new = connect(&app, far.local_addr()?, bound)?;
     talk(&new, &accept(&proxy)?)
+}
+
+/// Conntrack remembers the connection that was captured: what it says is not about the one that is there now.
+fn captured_before(family: Family, conntrack: Conntrack) -> Outcome {
+    let (_lab, app, peer) = pods(family)?;
+    let far = listen(&peer, ip(&peer, family), SOME)?;
+    let proxy = listen(&app, wildcard(family), OUTBOUND)?;
+    let from = SocketAddr::new(ip(&app, family), 40_000);
+    let bound = |socket: &Socket| {
+        socket.set_reuse_address(true)?;
+        socket.bind(&from.into())
+    };
+    app.run(|| apply(&plan()))??;
+    let captured = connect(&app, far.local_addr()?, bound)?;
+    let served = accept(&proxy)?;
+    talk(&captured, &served)?;
+    SockRef::from(&captured).set_linger(Some(std::time::Duration::ZERO))?;
+    drop(captured);
+    assert!((&served).read(&mut [0]).is_err(), "the reset has arrived");
+    app.run(|| inpod_redirect::remove(&plan()))??;
+    set(&app, conntrack)?;
+    let old = connect(&app, far.local_addr()?, bound)?;
+    let its_end = accept(&far)?;
+    talk(&old, &its_end)?;
+    assert_eq!(app.run(|| enrol(&plan(), Existing::Keep))??.kept.len(), 1);
+    talk(&old, &its_end)
 }
 
 /// Plans that follow one another, each another than the one before.

@@ -47,7 +47,7 @@ pub(super) fn uncaptured(
     let is_uncaptured = |(socket, tracked): (TcpSocket, Tracked)| match tracked {
         Tracked::AsMeant => Some(socket),
         Tracked::Elsewhere => None,
-        Tracked::Unknown => (!captured.contains(&socket.local)).then_some(socket),
+        Tracked::Unknown | Tracked::Over => (!captured.contains(&socket.local)).then_some(socket),
     };
     candidates.into_iter().filter_map(is_uncaptured).collect()
 }
