@@ -109,9 +109,9 @@ fn under_load(change: impl FnOnce(&Site, &Load, Child, Child) -> Result<Vec<Chil
             let load = &load;
             scope.spawn(move || load.run(from, to));
         }
-        load.more(100)?;
+        load.more(400)?;
         let changed = change(&site, &load, agent, proxy)?;
-        load.more(100)?;
+        load.more(400)?;
         Ok::<_, Box<dyn std::error::Error>>(changed)
     })?;
     load.assert_none_failed();
