@@ -83,6 +83,9 @@ pub(super) struct Pace {
     pub(super) poll: Duration,
 }
 
+/// Proxies that have left a pod may still be ending its connections. 5 s: what ztunnel gives them.
+const PARTING: Duration = Duration::from_secs(5);
+
 /// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -155,18 +158,26 @@ fn released(known: &Known, pace: &Pace, now: Instant) -> Step {
     match known.rules {
         Rules::Unknown => Step::Look,
         Rules::InPlace(_) | Rules::Differ => Step::Drain,
-        Rules::Draining { since, connections, seen } => {
-            if connections == 0 || now >= since + pace.patience {
-                // Proxies leave first: what they cut is told so through rules that still lead back.
-                leave(known, Step::Remove)
-            } else if now < seen + pace.poll {
-                Step::Wait((seen + pace.poll).min(since + pace.patience), Waiting::Draining)
-            } else {
-                Step::Count
+        Rules::Draining { connections: 0, .. } => leave(known, Step::Remove),
+        Rules::Draining { since, seen, .. } => {
+            let over = since + pace.patience;
+            if now < over {
+                return watch(seen, over, pace, now);
+            }
+            // Proxies leave before the rules go: what they cut is told so through rules that still lead back.
+            match known.serving {
+                Serving::NotOffered if now < over + PARTING => watch(seen, over + PARTING, pace, now),
+                _ => leave(known, Step::Remove),
             }
         }
         Rules::Absent => leave(known, Step::Done),
     }
+}
+
+/// Looks now and then whether captured connections have ended, until then.
+fn watch(seen: Instant, until: Instant, pace: &Pace, now: Instant) -> Step {
+    let next = seen + pace.poll;
+    if now < next { Step::Wait(next.min(until), Waiting::Draining) } else { Step::Count }
 }
 
 /// Has proxies leave, and then takes this step.

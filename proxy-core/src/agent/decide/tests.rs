@@ -53,6 +53,14 @@ fn a_released_pod_keeps_its_proxy_until_its_connections_have_ended() {
     assert_eq!(next(draining(2), now + PACE.poll), Step::Count);
     assert_eq!(next(draining(2), now + PACE.patience), Step::Withdraw);
     assert_eq!(next(draining(0), now), Step::Withdraw);
+    // Having left, they may be ending connections yet.
+    let left = |now| step(Wish::Released, draining(2), Serving::NotOffered, now);
+    let over = now + PACE.patience;
+    assert_eq!(left(over), Step::Count);
+    let seen = Rules::Draining { since: now, connections: 2, seen: over };
+    let wait = step(Wish::Released, seen, Serving::NotOffered, over);
+    assert_eq!(wait, Step::Wait(over + PACE.poll, Waiting::Draining));
+    assert_eq!(left(over + PARTING), Step::Remove);
     assert_eq!(step(Wish::Released, draining(0), Serving::Leaving, now), Step::AwaitProxy);
     assert_eq!(step(Wish::Released, draining(0), Serving::NotOffered, now), Step::Remove);
     assert_eq!(next(Rules::Absent, now), Step::Withdraw);
