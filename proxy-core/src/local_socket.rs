@@ -77,7 +77,7 @@ pub const MAX_PATH: usize = 107;
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
-/// let path = folder.path().join("agent.sock");
+/// let path = folder.path().join("inpod/agent.sock");
 /// let listener = inpod_proxy_core::local_socket::bind(&path, |draft| std::os::unix::net::UnixListener::bind(draft))?;
 /// # Ok(()) }
 /// ```
