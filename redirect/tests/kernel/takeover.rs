@@ -84,9 +84,13 @@ impl Connections {
     }
 }
 
+/// A port that the kernel chooses for nobody (`net.ipv4.ip_local_port_range`): were the peer's own connections to get it, they would
+/// have both ends of the one that is delivered.
+const DELIVERED_FROM: u16 = 20_000;
+
 /// A connection that the proxy opens to the application, with the peer's address.
 fn deliver(stage: &Stage, family: Family) -> Result<TcpStream, Box<dyn Error>> {
-    let as_peer = SocketAddr::new(ip(&stage.peer, family), 0);
+    let as_peer = SocketAddr::new(ip(&stage.peer, family), DELIVERED_FROM);
     let ready = |socket: &Socket| {
         marked(socket)?;
         set_transparent(socket, as_peer)?;
