@@ -5,6 +5,7 @@
 
 use prost::Message as _;
 
+use super::extensions::Extensions;
 use crate::workload::{PodName, Uid};
 
 /// Longest message that peers read (1024 bytes, istio-cni's and ztunnel's buffer).
@@ -141,27 +142,23 @@ impl Response {
     }
 }
 
-/// The proxy's first message: its protocol version.
+/// The proxy's first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Hello {
-    /// Version 1.
-    V1,
-    /// A version that this crate does not know; agents go on as with version 1, which is all that exists.
-    Other(i32),
+pub struct Hello {
+    /// The protocol's version. Agents go on with any as with 1, which is all that exists.
+    pub version: i32,
+    /// What the proxy understands beyond it.
+    pub extensions: Extensions,
 }
 
 impl Hello {
-    const VERSION_1: i32 = 1;
+    /// Version 1 as it is.
+    pub const V1: Self = Self { version: 1, extensions: Extensions::NONE };
 
     /// The message's bytes.
     #[must_use]
     pub fn encode(self) -> Vec<u8> {
-        let version = match self {
-            Self::V1 => Self::VERSION_1,
-            Self::Other(version) => version,
-        };
-        wire::Hello { version }.encode_to_vec()
+        wire::Hello { version: self.version, extensions: self.extensions.bits() }.encode_to_vec()
     }
 
     /// Reads a message.
@@ -169,8 +166,9 @@ impl Hello {
     /// # Errors
     /// [`MessageError`] when it is not one.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
-        let hello = wire::Hello::decode(bytes).map_err(MessageError::Protobuf)?;
-        Ok(if hello.version == Self::VERSION_1 { Self::V1 } else { Self::Other(hello.version) })
+        let wire::Hello { version, extensions } =
+            wire::Hello::decode(bytes).map_err(MessageError::Protobuf)?;
+        Ok(Self { version, extensions: Extensions::from_bits(extensions) })
     }
 }
 
@@ -180,6 +178,9 @@ mod wire {
     pub(super) struct Hello {
         #[prost(int32, tag = "1")]
         pub(super) version: i32,
+        // Not of zds.proto: far from the numbers that it may come to use.
+        #[prost(uint64, tag = "1000")]
+        pub(super) extensions: u64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -262,6 +263,9 @@ mod tests {
     #[test]
     fn bytes_are_those_of_the_protocol() {
         assert_eq!(Hello::V1.encode(), [0x08, 0x01]);
+        let extended = Hello { extensions: Extensions::LISTENERS, ..Hello::V1 };
+        assert_eq!(extended.encode(), [0x08, 0x01, 0xc0, 0x3e, 0x01]);
+        assert_eq!(Hello::decode(&extended.encode()), Ok(extended));
         assert_eq!(Response::Ack.encode(), [0x0a, 0x00]);
         assert_eq!(Request::SnapshotSent.encode(), [0x1a, 0x00]);
         assert_eq!(Request::Del { uid: "u".into() }.encode(), [0x12, 0x03, 0x12, 0x01, b'u']);

@@ -13,13 +13,15 @@
 //! ```
 //!
 //! One request, one answer, in order. A lost connection changes nothing for running pods; the next one's snapshot says
-//! which of them are still wanted.
+//! which of them are still wanted. What both sides may do beyond version 1 is in [`Extensions`].
 
 pub mod agent;
+mod extensions;
 mod message;
 mod packet;
 pub mod proxy;
 mod session;
 
+pub use extensions::Extensions;
 pub use message::{Hello, MAX_MESSAGE, MessageError, Request, Response};
 pub use packet::PacketError;
