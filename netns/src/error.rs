@@ -94,6 +94,8 @@ pub enum Origin {
     New,
     /// A file descriptor that somebody else opened.
     Descriptor,
+    /// The namespace that a socket belongs to.
+    Socket,
 }
 
 impl fmt::Display for Origin {
@@ -106,6 +108,7 @@ impl fmt::Display for Origin {
             Self::Thread => f.write_str("this thread's network namespace"),
             Self::New => f.write_str("a new network namespace"),
             Self::Descriptor => f.write_str("the given file descriptor"),
+            Self::Socket => f.write_str("the network namespace of the given socket"),
         }
     }
 }

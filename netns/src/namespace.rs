@@ -10,6 +10,7 @@ use std::{fmt, thread};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use crate::entered::{Entered, THIS_THREAD};
@@ -83,6 +84,24 @@ impl Namespace {
         match fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
             Ok(_) => Self::from_file(File::from(descriptor), origin),
             Err(errno) => Err(OpenError::Identify { origin, source: errno.into() }),
+        }
+    }
+
+    /// The namespace that a socket belongs to, wherever it was made and however it came here.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; it needs `CAP_NET_ADMIN` in that namespace.
+    pub fn of_socket(socket: impl AsFd) -> Result<Self, OpenError> {
+        let (socket, origin) = (socket.as_fd(), Origin::Socket);
+        let kind = fstat(socket).map(|status| SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT);
+        let open = |source| OpenError::Open { origin: Origin::Socket, source };
+        if kind.map_err(|errno| open(errno.into()))? != SFlag::S_IFSOCK {
+            return Err(open(io::Error::from_raw_os_error(libc::ENOTSOCK)));
+        }
+        match sys::socket_network_namespace(socket) {
+            Ok(namespace) => Self::from_file(File::from(namespace), origin),
+            Err(source) => Err(open(source)),
         }
     }
 

@@ -30,6 +30,18 @@ pub(crate) fn pidfd_network_namespace(process: BorrowedFd<'_>) -> io::Result<Own
     unsafe { owned(c_long::from(descriptor)) }
 }
 
+/// The network namespace of a socket: `SIOCGSKNS`, Linux 4.9. Needs `CAP_NET_ADMIN` there.
+///
+/// The descriptor must be a socket: elsewhere the number may mean something else.
+pub(crate) fn socket_network_namespace(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // linux/sockios.h.
+    const SIOCGSKNS: ioctl_num_type = 0x894C;
+    // SAFETY: this request takes no argument.
+    let descriptor = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
+    // SAFETY: a non-negative result is a new descriptor that nothing else owns.
+    unsafe { owned(c_long::from(descriptor)) }
+}
+
 /// Whether the process behind a pidfd has ended: a pidfd becomes readable then (pidfd_open(2)).
 pub(crate) fn has_ended(process: BorrowedFd<'_>) -> io::Result<bool> {
     let mut descriptors = [PollFd::new(process, PollFlags::POLLIN)];

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use inpod_netns::{Family, Namespace, SocketError, SocketOptions};
+use inpod_netns::{Family, Namespace, OpenError, Origin, SocketError, SocketOptions};
 use socket2::SockRef;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::loopback_up;
@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         test("foreign_addresses_only_when_transparent", foreign_addresses_only_when_transparent),
         test("the_source_port_is_chosen_late", the_source_port_is_chosen_late),
         test("datagrams_inside", datagrams_inside),
+        test("the_namespace_of_a_socket", the_namespace_of_a_socket),
     ]
 }
 
@@ -167,4 +168,16 @@ fn datagrams_inside() -> Outcome {
         }
         Ok(())
     })
+}
+
+fn the_namespace_of_a_socket() -> Outcome {
+    let made = network()?;
+    let listener = made.tcp_listener(V4, &SocketOptions::default())?;
+    assert_eq!(Namespace::of_socket(&listener)?.id(), made.id());
+    let ours = std::os::unix::net::UnixDatagram::unbound()?;
+    assert_eq!(Namespace::of_socket(&ours)?.id(), Namespace::current()?.id());
+    for file in [std::fs::File::open("/proc/self/ns/net")?, std::fs::File::open("/dev/null")?] {
+        assert!(matches!(Namespace::of_socket(&file), Err(OpenError::Open { origin: Origin::Socket, .. })));
+    }
+    Ok(())
 }
