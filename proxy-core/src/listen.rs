@@ -1,83 +1,23 @@
-//! Listen: sockets inside a pod's namespace, and what the kernel says of a connection that they accept.
+//! Listen: accepts from a pod's listeners, and asks the kernel about a connection.
 
 use std::io;
 use std::net::TcpListener;
-use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::time::Duration;
 
-use netns::{Namespace, SocketError, SocketOptions};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{ClientAddr, LocalAddr, OriginalDst};
-use crate::config::{Config, Ipv6, Ports, wildcard};
+use crate::config::Ports;
+use crate::listeners::Holder;
 
 /// Pause after an accept that failed for want of a resource (descriptors, memory), so that the loop does not spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Most connections that can wait to be accepted (`net.core.somaxconn`, 4096 since Linux 5.4).
 const MOST_WAITING: u32 = 4096;
-
-/// A pod's listening sockets. Bound together: if one cannot be, none stays.
-#[derive(Debug)]
-pub(crate) struct Listeners {
-    /// As many as were asked for; the kernel spreads connections over them.
-    pub(crate) outbound: Vec<TcpListener>,
-    /// The same.
-    pub(crate) plaintext: Vec<TcpListener>,
-    /// One: peers' connections are few and long-lived, so who gets which is not left to chance.
-    pub(crate) hbone: TcpListener,
-}
-
-/// A port could not be bound inside a pod.
-#[derive(Debug, thiserror::Error)]
-#[error("listening on port {port} in the pod")]
-pub struct ListenError {
-    /// The port.
-    pub port: u16,
-    /// Why.
-    #[source]
-    pub source: SocketError,
-}
-
-/// Binds all three ports, on both families where the pod has both; those of captured connections `acceptors` times.
-///
-/// `SO_REUSEPORT` also lets a new proxy bind beside an old one that drains.
-pub(crate) fn bind(
-    namespace: &Namespace,
-    config: &Config,
-    acceptors: NonZeroUsize,
-) -> Result<Listeners, ListenError> {
-    hand_connections_over(namespace);
-    let options = SocketOptions::default().mark(config.mark).reuse_port().transparent();
-    let bind = |port| match namespace.tcp_listener(wildcard(Ipv6::Present, port), &options) {
-        Err(error) if lacks_ipv6(&error) => namespace.tcp_listener(wildcard(Ipv6::Absent, port), &options),
-        bound => bound,
-    };
-    let bind = |port| bind(port).map_err(|source| ListenError { port, source });
-    let several = |port| (0..acceptors.get()).map(|_| bind(port)).collect::<Result<_, _>>();
-    let Ports { outbound, plaintext, hbone } = config.ports;
-    Ok(Listeners { outbound: several(outbound)?, plaintext: several(plaintext)?, hbone: bind(hbone)? })
-}
-
-/// Has the kernel give connections that wait at a listener which closes to another one on the same port, instead of
-/// resetting them (`tcp_migrate_req`, ip-sysctl, Linux 5.14): those of the proxy that follows this one.
-fn hand_connections_over(namespace: &Namespace) {
-    // Best effort: an older kernel, or a read-only /proc/sys, costs the few connections that wait in that moment.
-    let written = namespace.run(|| std::fs::write("/proc/sys/net/ipv4/tcp_migrate_req", "1"));
-    if let Ok(Err(error)) = written {
-        tracing::debug!(%error, "connections that wait are reset when the proxy is replaced");
-    }
-}
-
-/// A pod without IPv6 has no such family, or no such address to bind.
-fn lacks_ipv6(error: &SocketError) -> bool {
-    let code = std::error::Error::source(error)
-        .and_then(|source| source.downcast_ref::<io::Error>()?.raw_os_error());
-    code.is_some_and(|code| code == nix::libc::EAFNOSUPPORT || code == nix::libc::EADDRNOTAVAIL)
-}
 
 /// A connection as it was accepted, registered with the runtime of the core that has it.
 #[derive(Debug)]
@@ -127,12 +67,29 @@ impl Accepted {
     }
 }
 
-/// Accepts until `closing`, handing each connection to `take`.
-pub(crate) async fn accept_loop(
-    listener: TcpListener,
-    closing: &CancellationToken,
-    mut take: impl FnMut(Accepted),
-) {
+/// When an accept loop ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Until {
+    /// The pod's proxy takes no new work.
+    pub(crate) closing: CancellationToken,
+    /// Other listeners have taken this one's place.
+    pub(crate) replaced: CancellationToken,
+    pub(crate) holder: Holder,
+}
+
+impl Until {
+    fn is_over(&self) -> bool {
+        self.closing.is_cancelled() || self.replaced.is_cancelled()
+    }
+
+    /// Whether it is over, and what waits is for the next that accepts from the same socket.
+    fn leaves_what_waits(&self) -> bool {
+        self.closing.is_cancelled() && self.holder == Holder::Others && !self.replaced.is_cancelled()
+    }
+}
+
+/// Accepts until then, handing each connection to `take`.
+pub(crate) async fn accept_loop(listener: TcpListener, until: Until, mut take: impl FnMut(Accepted)) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -140,17 +97,23 @@ pub(crate) async fn accept_loop(
             return;
         }
     };
-    let mut closed = pin!(closing.cancelled());
+    let over = async {
+        tokio::select! {
+            () = until.closing.cancelled() => {}
+            () = until.replaced.cancelled() => {}
+        }
+    };
+    let mut over = pin!(over);
     // What waits when the end comes is still taken: the kernel would reset it. New ones may come meanwhile, so no more than
     // can have waited.
     let mut last = MOST_WAITING;
     while last > 0 {
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
-            () = &mut closed => return,
+            accepted = listener.accept(), if !until.leaves_what_waits() => accepted,
+            () = &mut over => return,
         };
-        if closing.is_cancelled() {
+        if until.is_over() {
             last -= 1;
         }
         match accepted {

@@ -1,11 +1,14 @@
 //! Node: the pods that one proxy process serves, by the uid that the agent gives them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use netns::{Namespace, NamespaceId, OpenError};
 use tokio::task::JoinSet;
 
+use crate::config::Config;
+use crate::listeners::{GivenError, Listeners};
 use crate::proxy::{Proxy, Shared, StartError};
 use crate::workload::{PodName, Uid};
 
@@ -24,6 +27,9 @@ pub enum AddError {
     /// The namespace is the proxy's own: listening there would capture the node.
     #[error("the namespace is the proxy's own")]
     OwnNamespace,
+    /// The sockets that were given are not its listeners.
+    #[error("the sockets that were given")]
+    Given(#[from] GivenError),
     /// Its listeners could not be started.
     #[error("starting its listeners")]
     Start(#[from] StartError),
@@ -33,7 +39,7 @@ impl AddError {
     /// Whether trying again with the same namespace may do: a port in use may become free, a wrong namespace stays wrong.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::OwnNamespace | Self::Start(StartError::Identity(_)) => false,
+            Self::OwnNamespace | Self::Given(_) | Self::Start(StartError::Identity(_)) => false,
             Self::Start(StartError::Listen(_)) => true,
         }
     }
@@ -52,21 +58,55 @@ impl Node {
     /// connections of the old one are cut.
     ///
     /// # Errors
-    /// [`AddError`]; other pods are not touched, and nothing of this one stays.
+    /// [`AddError`]; nothing has changed then.
     pub fn add(&mut self, uid: Uid, name: PodName, namespace: Namespace) -> Result<(), AddError> {
-        if namespace.id() == self.own {
-            return Err(AddError::OwnNamespace);
-        }
-        if let Some(running) = self.pods.get(&uid) {
-            if running.namespace().id() == namespace.id() {
-                return Ok(());
-            }
-            self.pods.remove(&uid);
+        self.check(&namespace)?;
+        if self.same(&uid, &namespace).is_some() {
+            return Ok(());
         }
         let proxy = Proxy::start(&self.shared, name, namespace)?;
+        self.insert(uid, proxy);
+        Ok(())
+    }
+
+    /// [`add`](Self::add), on listening sockets that somebody else has bound in the pod, as [`Listeners::bind`] does, and holds: connections
+    /// wait there while no proxy accepts. A pod that is served already goes on with these.
+    ///
+    /// # Errors
+    /// [`AddError`]; nothing has changed then, and the sockets are closed.
+    pub fn add_listening(
+        &mut self,
+        uid: Uid,
+        name: PodName,
+        namespace: Namespace,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<(), AddError> {
+        self.check(&namespace)?;
+        let Config { ports, mark, .. } = *self.shared.config;
+        let listeners = Listeners::given(sockets, &namespace, ports, mark)?;
+        let shared = self.shared.clone();
+        if let Some(running) = self.same(&uid, &namespace) {
+            running.listen(&shared, listeners);
+            return Ok(());
+        }
+        let proxy = Proxy::start_on(&shared, name, namespace, |_| Ok(listeners))?;
+        self.insert(uid, proxy);
+        Ok(())
+    }
+
+    fn check(&self, namespace: &Namespace) -> Result<(), AddError> {
+        if namespace.id() == self.own { Err(AddError::OwnNamespace) } else { Ok(()) }
+    }
+
+    /// The pod, if it is served in this very namespace.
+    fn same(&mut self, uid: &str, namespace: &Namespace) -> Option<&mut Proxy> {
+        self.pods.get_mut(uid).filter(|proxy| proxy.namespace().id() == namespace.id())
+    }
+
+    /// One of the same pod in another namespace ends with this.
+    fn insert(&mut self, uid: Uid, proxy: Proxy) {
         tracing::info!(%uid, pod = %proxy.name(), namespace = %proxy.namespace().id(), "pod added");
         self.pods.insert(uid, proxy);
-        Ok(())
     }
 
     /// Stops serving a pod at once. A pod that is not there is no error.

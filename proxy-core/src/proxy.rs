@@ -1,6 +1,6 @@
 //! Proxy: one pod's listeners and what they start.
 
-use std::num::NonZeroUsize;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +8,13 @@ use futures_util::future::join_all;
 use hbone::{Pool, PoolConfig};
 use identity::ServiceAccount;
 use netns::Namespace;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::credentials::{Authority, Credentials};
 use crate::drain::Drain;
-use crate::listen::{self, Accepted, ListenError, Listeners};
+use crate::listen::{self, Accepted, Until};
+use crate::listeners::{ListenError, Listeners};
 use crate::pod::{Core, Pod};
 use crate::report::Observer;
 use crate::workers::Workers;
@@ -50,6 +52,15 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Proxy {
     pod: Arc<Pod>,
+    cores: Arc<[Arc<Core>]>,
+    listening: Listening,
+}
+
+/// On which sockets it listens.
+#[derive(Debug)]
+struct Listening {
+    cookies: BTreeSet<u64>,
+    replaced: CancellationToken,
 }
 
 impl Proxy {
@@ -58,11 +69,24 @@ impl Proxy {
     /// # Errors
     /// [`StartError`] names the port that could not be bound; then none is.
     pub fn start(shared: &Shared, name: PodName, namespace: Namespace) -> Result<Self, StartError> {
+        let bind = |namespace: &Namespace| {
+            let Config { ports, mark, .. } = *shared.config;
+            Listeners::bind(namespace, ports, mark, shared.workers.count())
+        };
+        Self::start_on(shared, name, namespace, bind)
+    }
+
+    /// Serves the pod on listeners that are made once all else is well.
+    pub(crate) fn start_on(
+        shared: &Shared,
+        name: PodName,
+        namespace: Namespace,
+        listeners: impl FnOnce(&Namespace) -> Result<Listeners, ListenError>,
+    ) -> Result<Self, StartError> {
         let account =
             ServiceAccount::new(&name.namespace, &name.service_account).map_err(StartError::Identity)?;
         let id = account.spiffe_id(shared.authority.bundle().trust_domain());
-        let acceptors = shared.workers.count().min(MOST_ACCEPTORS);
-        let listeners = listen::bind(&namespace, &shared.config, acceptors)?;
+        let listeners = listeners(&namespace)?;
         let pod = Arc::new(Pod {
             name: Arc::new(name),
             namespace,
@@ -74,8 +98,21 @@ impl Proxy {
             underway: shared.workers.underway().clone(),
             drain: Drain::default(),
         });
-        serve(&pod, &shared.workers, listeners);
-        Ok(Self { pod })
+        let cores = cores(&pod, &shared.workers);
+        let listening = serve(&pod, &cores, &shared.workers, listeners);
+        shared
+            .workers
+            .spawn(shared.workers.next(), pod.drain.track(reap(Arc::clone(&pod), Arc::clone(&cores))));
+        Ok(Self { pod, cores, listening })
+    }
+
+    /// Goes on with other listeners. What waits at those that it has is still taken.
+    pub(crate) fn listen(&mut self, shared: &Shared, listeners: Listeners) {
+        if listeners.cookies().is_ok_and(|cookies| cookies == self.listening.cookies) {
+            return;
+        }
+        let listening = serve(&self.pod, &self.cores, &shared.workers, listeners);
+        std::mem::replace(&mut self.listening, listening).replaced.cancel();
     }
 
     /// The pod's name.
@@ -103,11 +140,8 @@ impl Drop for Proxy {
     }
 }
 
-/// Most listeners on one port of a pod: what the kernel holds for each is paid for every pod of the node.
-const MOST_ACCEPTORS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
-
-/// Starts the accept loops, on different workers.
-fn serve(pod: &Arc<Pod>, workers: &Arc<Workers>, listeners: Listeners) {
+/// Each worker's share of a pod.
+fn cores(pod: &Arc<Pod>, workers: &Workers) -> Arc<[Arc<Core>]> {
     let settings = PoolConfig::default()
         .with_max_streams_per_connection(pod.config.streams_per_connection)
         .with_idle_timeout(pod.config.idle_timeout);
@@ -115,16 +149,29 @@ fn serve(pod: &Arc<Pod>, workers: &Arc<Workers>, listeners: Listeners) {
         let cut = pod.drain.cut_for_worker();
         Arc::new(Core { pod: Arc::clone(pod), worker, pool: Pool::new(settings), cut })
     };
-    let cores: Arc<[Arc<Core>]> = (0..workers.count().get()).map(core).collect();
-    let Listeners { outbound, plaintext, hbone } = listeners;
+    (0..workers.count().get()).map(core).collect()
+}
+
+/// Starts the accept loops, on different workers.
+fn serve(
+    pod: &Arc<Pod>,
+    cores: &Arc<[Arc<Core>]>,
+    workers: &Arc<Workers>,
+    listeners: Listeners,
+) -> Listening {
+    // Sockets that cannot be told are not those that are given later.
+    let cookies = listeners.cookies().unwrap_or_default();
+    let Listeners { outbound, plaintext, hbone, holder } = listeners;
+    let replaced = CancellationToken::new();
+    let until = Until { closing: pod.drain.closing().clone(), replaced: replaced.clone(), holder };
     for listener in outbound {
-        accept(&cores, workers, Place::Near, listener, outbound::serve);
+        accept(cores, workers, Place::Near, listener, until.clone(), outbound::serve);
     }
     for listener in plaintext {
-        accept(&cores, workers, Place::Near, listener, passthrough::serve);
+        accept(cores, workers, Place::Near, listener, until.clone(), passthrough::serve);
     }
-    accept(&cores, workers, Place::BesideDialler, hbone, inbound::serve);
-    workers.spawn(workers.next(), pod.drain.track(reap(Arc::clone(pod), cores)));
+    accept(cores, workers, Place::BesideDialler, hbone, until, inbound::serve);
+    Listening { cookies, replaced }
 }
 
 /// Which worker is to serve a connection.
@@ -147,6 +194,7 @@ fn accept<F>(
     workers: &Arc<Workers>,
     place: Place,
     listener: std::net::TcpListener,
+    until: Until,
     serve: fn(Arc<Core>, Accepted) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
@@ -177,7 +225,7 @@ fn accept<F>(
                 }
             }
         };
-        listen::accept_loop(listener, pod.drain.closing(), take).await;
+        listen::accept_loop(listener, until, take).await;
     });
     workers.spawn(at, accepting);
 }

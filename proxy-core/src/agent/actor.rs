@@ -11,6 +11,7 @@ use tokio::time::sleep_until;
 
 use super::backoff::Backoff;
 use super::decide::{Known, Pace, Rules, Serving, Step, Waiting, Wish, decide};
+use super::held::Held;
 use super::kernel::{Found, Istio, Kernel, StepError};
 use super::pod::Pod;
 use super::proxies::Proxies;
@@ -61,6 +62,7 @@ pub(super) struct Actor {
     news: Arc<Notify>,
     target: Target,
     plan: Arc<Plan>,
+    held: Arc<Held>,
     known: Known,
 }
 
@@ -94,7 +96,8 @@ impl Actor {
             not_before: None,
         };
         let plan = Arc::new(target.pod.plan());
-        (Self { around, targets, progress, news: Arc::default(), target, plan, known }, told)
+        let held = held(&around, &target.pod);
+        (Self { around, targets, progress, news: Arc::default(), target, plan, held, known }, told)
     }
 
     /// Runs until there is nothing left to do, ever. Then `forget` is asked; if it says that something else is wanted by now,
@@ -132,7 +135,11 @@ impl Actor {
             self.known.was_in_place = false;
             self.plan = Arc::new(new.plan());
         }
-        if moved || old.name != new.name {
+        let held = !self.held.is_for(&new.namespace, &new.intent);
+        if held {
+            self.held = self::held(&self.around, new);
+        }
+        if held || old.name != new.name {
             self.known.serving = Serving::NotOffered;
         }
         self.known.wish = wish(&target);
@@ -168,7 +175,8 @@ impl Actor {
         match step {
             Step::Offer => {
                 let (name, namespace) = (pod.name.clone(), pod.namespace.clone());
-                let offer = Offer { name, namespace, news: Arc::clone(&self.news) };
+                let (held, news) = (Arc::clone(&self.held), Arc::clone(&self.news));
+                let offer = Offer { name, namespace, held, news };
                 proxies.change(|roster| roster.offer(pod.uid.clone(), offer));
                 self.known.serving = Serving::Offered;
             }
@@ -269,6 +277,10 @@ impl Actor {
             modified
         });
     }
+}
+
+fn held(around: &Surroundings, pod: &Pod) -> Arc<Held> {
+    Arc::new(Held::new(around.kernel.clone(), pod.namespace.clone(), &pod.intent))
 }
 
 fn wish(target: &Target) -> Wish {

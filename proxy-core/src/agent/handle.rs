@@ -37,6 +37,9 @@ pub struct Settings {
     pub poll: Duration,
     /// How failed steps are tried again: 100 ms up to 15 s.
     pub backoff: Backoff,
+    /// While there is no proxy, connections of captured pods wait so long for the next; then they are refused until it is there. 30 s: it
+    /// is started again before, or it will not be soon.
+    pub hold: Duration,
     /// How many namespaces are entered at once. 4: what is done there is the kernel's work, for less than a millisecond each time.
     pub threads: NonZeroU16,
     /// What becomes of the rules of Istio's node agent.
@@ -52,6 +55,7 @@ impl Default for Settings {
             resync: Duration::from_secs(60),
             patience: Duration::from_secs(30),
             poll: Duration::from_millis(200),
+            hold: Duration::from_secs(30),
             backoff: Backoff { first: Duration::from_millis(100), longest: Duration::from_secs(15) },
             threads: NonZeroU16::MIN.saturating_add(3),
             istio: Istio::default(),
@@ -126,13 +130,15 @@ impl Agent {
     /// # Errors
     /// When that namespace cannot be opened. To be called inside a tokio runtime.
     pub fn start(settings: &Settings, listener: Listener) -> Result<Self, OpenError> {
-        let Settings { resync, patience, poll, backoff, threads, istio, ref probes } = *settings;
-        let (proxies, stop, tasks) = (Proxies::new(), CancellationToken::new(), TaskTracker::new());
+        let Settings { resync, patience, poll, hold, backoff, threads, istio, ref probes } = *settings;
+        let (proxies, stop, tasks) = (Proxies::new(hold), CancellationToken::new(), TaskTracker::new());
         let pace = Pace { resync, patience, poll };
         let (addresses, changed) = watch::channel(());
         let kernel = Kernel::new(threads);
         let around = Surroundings { kernel, proxies: proxies.clone(), pace, backoff, istio, addresses };
         let own = Namespace::current()?.id();
+        let (holding, stopped) = (proxies.clone().hold(), stop.clone());
+        tasks.spawn(async move { stopped.run_until_cancelled(holding).await });
         tasks.spawn(proxies.serve(listener, stop.clone()));
         let inner = Arc::new(Inner { own, around, pods: Mutex::default(), stop: stop.clone(), tasks });
         if let Some(exemption) = probes.clone() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::sync::Arc;
 
 use netns::{EnterError, Namespace};
@@ -13,6 +13,8 @@ use redirect::{
 use tokio::sync::Semaphore;
 
 use super::remaining::{ends, remaining};
+use crate::config;
+use crate::listeners::{ListenError, Listeners};
 
 /// Enters pods' namespaces for the agent.
 #[derive(Debug, Clone)]
@@ -34,6 +36,9 @@ pub enum StepError {
     /// The pod's addresses could not be told.
     #[error("listing its addresses")]
     Addresses(#[source] nix::Error),
+    /// The pod's listeners could not be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The pod could not be enrolled.
     #[error("capturing")]
     Enrol(#[from] EnrolError),
@@ -138,6 +143,19 @@ impl Kernel {
         Ok(self.run(namespace, plan, redirect::remove).await??)
     }
 
+    /// Binds a pod's listeners.
+    pub(super) async fn listen(
+        &self,
+        namespace: &Namespace,
+        ports: config::Ports,
+        mark: u32,
+        acceptors: NonZeroUsize,
+    ) -> Result<Listeners, StepError> {
+        let pod = namespace.clone();
+        let bind = move || Listeners::bind(&pod, ports, mark, acceptors);
+        Ok(self.block(bind).await??)
+    }
+
     /// Waits until no step is under way, and takes no more.
     pub(super) async fn idle(&self) {
         // It is only closed here.
@@ -155,20 +173,27 @@ impl Kernel {
         self.visit(namespace, move || step(&plan)).await
     }
 
-    /// A step that has begun ends, also if nobody waits for it any more.
     async fn visit<R: Send + 'static>(
         &self,
         namespace: &Namespace,
         step: impl FnOnce() -> R + Send + 'static,
     ) -> Result<R, StepError> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| StepError::Ending)?;
         let namespace = namespace.clone();
+        Ok(self.block(move || namespace.run(step)).await??)
+    }
+
+    /// A step that has begun ends, also if nobody waits for it any more.
+    async fn block<R: Send + 'static>(
+        &self,
+        step: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, StepError> {
+        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| StepError::Ending)?;
         let done = tokio::task::spawn_blocking(move || {
-            let done = namespace.run(step);
+            let done = step();
             drop(slot);
             done
         });
-        Ok(done.await.map_err(StepError::Thread)??)
+        done.await.map_err(StepError::Thread)
     }
 }
 

@@ -13,6 +13,9 @@
 //! it does not matter what was missed, or who died in between. A pod is captured when a proxy listens in it, not before; once it is,
 //! nothing but [`Agent::release`] ends that: not a proxy that is gone, not an error, not the end of the agent.
 //!
+//! The agent binds the pods' listening sockets and hands them to proxies of this crate, so connections wait, and do not fail, between
+//! a proxy that is gone and the next. Proxies of another make bind their own.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
@@ -33,6 +36,7 @@ mod decide;
 #[cfg(feature = "yaml")]
 pub mod folder;
 mod handle;
+mod held;
 mod kernel;
 mod pod;
 mod probes;

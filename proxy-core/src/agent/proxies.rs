@@ -8,8 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::roster::{ProxyId, Roster, Work};
+use super::kernel::StepError;
+use super::roster::{Listening, ProxyId, Roster, Work};
 use crate::report::Causes;
+use crate::zds::Extensions;
 use crate::zds::agent::{Connected, Connection, Listener, RequestError};
 
 /// Most proxies at once, those too that have not said hello. 16: there are two while one takes another's place; more are a mistake.
@@ -23,11 +25,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Proxies {
     roster: Arc<Mutex<Roster>>,
     changed: watch::Sender<()>,
+    /// How long connections wait for a proxy.
+    hold: Duration,
 }
 
 impl Proxies {
-    pub(super) fn new() -> Self {
-        Self { roster: Arc::default(), changed: watch::Sender::new(()) }
+    pub(super) fn new(hold: Duration) -> Self {
+        Self { roster: Arc::default(), changed: watch::Sender::new(()), hold }
     }
 
     /// Reads the roster.
@@ -70,10 +74,39 @@ impl Proxies {
             Ok(connection) => connection,
             Err(error) => return tracing::warn!(error = %Causes(&error), "a proxy is turned away"),
         };
-        let joined = Joined { id: self.read().join(), proxies: &self };
-        tracing::info!(proxy = %joined.id, "a proxy has connected");
+        let listening = listening(&connection);
+        let joined = Joined { id: self.read().join(listening), proxies: &self };
+        tracing::info!(proxy = %joined.id, ?listening, "a proxy has connected");
         let error = self.tell(&mut connection, joined.id).await;
         tracing::warn!(proxy = %joined.id, error = %Causes(&error), "a proxy is gone");
+    }
+
+    /// Holds sockets that nobody accepts from for so long, and no longer.
+    pub(super) async fn hold(self) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            let until = self.read().held_until(self.hold).filter(|until| *until > Instant::now());
+            let over = async {
+                match until {
+                    Some(until) => sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // The sender is ours.
+                _ = changed.changed() => {}
+                () = over => {}
+            }
+            self.let_go().await;
+        }
+    }
+
+    async fn let_go(&self) {
+        let for_nobody = self.read().held_for_nobody(self.hold, Instant::now());
+        for held in for_nobody {
+            held.let_go().await;
+        }
     }
 
     /// Tells one proxy all there is to tell, until the connection is over.
@@ -99,27 +132,49 @@ impl Proxies {
             for work in work {
                 let refusal = match ask(connection, &work).await {
                     Ok(()) => None,
-                    Err(error @ (RequestError::Refused(_) | RequestError::TooLong { .. })) => {
-                        Some(error.to_string())
-                    }
-                    Err(error) => return error,
+                    Err(AskError::Listen(error)) => Some(Causes(&error).to_string()),
+                    Err(AskError::Request(
+                        error @ (RequestError::Refused(_) | RequestError::TooLong { .. }),
+                    )) => Some(error.to_string()),
+                    Err(AskError::Request(error)) => return error,
                 };
                 if let Some(reason) = &refusal {
                     tracing::warn!(proxy = %id, %work, reason, "a proxy refuses");
                 }
                 self.read().answered(id, &work, refusal, Instant::now(), fastrand::f64());
             }
+            if listening(connection) == Listening::Own {
+                self.let_go().await;
+            }
         }
     }
 }
 
-async fn ask(connection: &mut Connection, work: &Work) -> Result<(), RequestError> {
-    match work {
+/// Why a proxy was not asked, or has not agreed.
+#[derive(Debug)]
+enum AskError {
+    /// What it is to listen on is not there.
+    Listen(StepError),
+    Request(RequestError),
+}
+
+async fn ask(connection: &mut Connection, work: &Work) -> Result<(), AskError> {
+    let asked = match work {
+        Work::Add { uid, offer, .. } if listening(connection) == Listening::Given => {
+            let listeners = offer.held.listeners().await.map_err(AskError::Listen)?;
+            connection.add_listening(uid, &offer.name, &offer.namespace, &listeners).await
+        }
         Work::Add { uid, offer, .. } => connection.add(uid, &offer.name, &offer.namespace).await,
         Work::Keep(uid) => connection.keep(uid).await,
         Work::Delete(uid) => connection.delete(uid).await,
         Work::SnapshotSent => connection.snapshot_sent().await,
-    }
+    };
+    asked.map_err(AskError::Request)
+}
+
+/// Whose sockets this proxy listens on.
+fn listening(connection: &Connection) -> Listening {
+    if connection.extensions().contains(Extensions::LISTENERS) { Listening::Given } else { Listening::Own }
 }
 
 /// A proxy on the roster, until its conversation ends, however it does.
@@ -130,6 +185,6 @@ struct Joined<'a> {
 
 impl Drop for Joined<'_> {
     fn drop(&mut self) {
-        self.proxies.read().leave(self.id);
+        self.proxies.change(|roster| roster.leave(self.id, Instant::now()));
     }
 }

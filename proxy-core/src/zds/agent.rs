@@ -3,15 +3,17 @@
 //! This is the conversation with one proxy; [`crate::agent`] is who holds it, with several at once.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
+use super::extensions::Extensions;
 use super::message::{Hello, MAX_MESSAGE, MessageError, Request, Response};
 use super::packet::{self, PacketError};
+use crate::listeners::Listeners;
 use crate::local_socket::{self, BindError};
 use crate::workload::{PodName, Uid};
 
@@ -106,9 +108,9 @@ impl Connected {
         if !local_socket::may_ask(uid) {
             return Err(RequestError::Stranger { uid });
         }
-        let mut connection = Connection { socket: Some(self.0) };
+        let mut connection = Connection { socket: Some(self.0), extensions: Extensions::NONE };
         let hello = connection.receive().await?;
-        Hello::decode(&hello).map_err(RequestError::Message)?;
+        connection.extensions = Hello::decode(&hello).map_err(RequestError::Message)?.extensions;
         Ok(connection)
     }
 }
@@ -118,16 +120,41 @@ impl Connected {
 #[derive(Debug)]
 pub struct Connection {
     socket: Option<UnixSeqpacket>,
+    extensions: Extensions,
 }
 
 impl Connection {
+    /// What the proxy understands beyond version 1.
+    #[must_use]
+    pub fn extensions(&self) -> Extensions {
+        self.extensions
+    }
+
     /// Has the proxy serve a pod in `namespace`.
     ///
     /// # Errors
     /// [`RequestError`].
     pub async fn add(&mut self, uid: &str, name: &PodName, namespace: impl AsFd) -> Result<(), RequestError> {
         let request = Request::Add { uid: Uid::from(uid), name: name.clone() };
-        self.ask(&request, Some(namespace.as_fd())).await
+        self.ask(&request, &[namespace.as_fd()]).await
+    }
+
+    /// Has the proxy serve a pod in `namespace`, on listeners that the agent holds, too: connections wait there while there is no proxy.
+    /// For proxies that say [`Extensions::LISTENERS`] only; others refuse it, or worse.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn add_listening(
+        &mut self,
+        uid: &str,
+        name: &PodName,
+        namespace: impl AsFd,
+        listeners: &Listeners,
+    ) -> Result<(), RequestError> {
+        let request = Request::Add { uid: Uid::from(uid), name: name.clone() };
+        let mut descriptors = vec![namespace.as_fd()];
+        descriptors.extend(listeners.descriptors());
+        self.ask(&request, &descriptors).await
     }
 
     /// Has the proxy keep a pod that it serves from before. Until [`snapshot_sent`](Self::snapshot_sent) only.
@@ -135,7 +162,7 @@ impl Connection {
     /// # Errors
     /// [`RequestError`].
     pub async fn keep(&mut self, uid: &str) -> Result<(), RequestError> {
-        self.ask(&Request::Keep { uid: Uid::from(uid) }, None).await
+        self.ask(&Request::Keep { uid: Uid::from(uid) }, &[]).await
     }
 
     /// Has the proxy stop serving a pod.
@@ -143,7 +170,7 @@ impl Connection {
     /// # Errors
     /// [`RequestError`].
     pub async fn delete(&mut self, uid: &str) -> Result<(), RequestError> {
-        self.ask(&Request::Del { uid: Uid::from(uid) }, None).await
+        self.ask(&Request::Del { uid: Uid::from(uid) }, &[]).await
     }
 
     /// Says that all pods have been named: the proxy stops serving others.
@@ -151,7 +178,7 @@ impl Connection {
     /// # Errors
     /// [`RequestError`].
     pub async fn snapshot_sent(&mut self) -> Result<(), RequestError> {
-        self.ask(&Request::SnapshotSent, None).await
+        self.ask(&Request::SnapshotSent, &[]).await
     }
 
     /// Waits until the connection is over, and says why. Between requests only a proxy that is gone has something to tell. Cancel safe.
@@ -166,18 +193,14 @@ impl Connection {
         over
     }
 
-    async fn ask(
-        &mut self,
-        request: &Request,
-        descriptor: Option<std::os::fd::BorrowedFd<'_>>,
-    ) -> Result<(), RequestError> {
+    async fn ask(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), RequestError> {
         let bytes = request.encode();
         if bytes.len() > MAX_MESSAGE {
             return Err(RequestError::TooLong { actual: bytes.len() });
         }
         // Taken out, so that an error or a dropped future leaves no connection that is out of step.
         let socket = self.socket.take().ok_or(RequestError::Closed)?;
-        let sending = timeout(ANSWER_LIMIT, packet::send(&socket, &bytes, descriptor)).await;
+        let sending = timeout(ANSWER_LIMIT, packet::send(&socket, &bytes, descriptors)).await;
         sending.map_err(|_| RequestError::TimedOut)?.map_err(RequestError::Send)?;
         self.socket = Some(socket);
         let bytes = self.receive().await?;

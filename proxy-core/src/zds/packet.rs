@@ -1,4 +1,4 @@
-//! Packets: ZDS messages over a `SOCK_SEQPACKET` socket, with at most one descriptor each.
+//! Packets: ZDS messages over a `SOCK_SEQPACKET` socket, with the descriptors that come with them.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -7,12 +7,13 @@ use tokio_seqpacket::UnixSeqpacket;
 use tokio_seqpacket::ancillary::{AncillaryMessageWriter, OwnedAncillaryMessage};
 
 use super::message::MAX_MESSAGE;
+use crate::listeners::MOST_SOCKETS;
 
 /// One packet as it came.
 #[derive(Debug)]
 pub(super) struct Packet {
     pub(super) bytes: Vec<u8>,
-    pub(super) descriptor: Option<OwnedFd>,
+    pub(super) descriptors: Vec<OwnedFd>,
 }
 
 /// Why no packet could be taken.
@@ -25,13 +26,16 @@ pub enum PacketError {
     /// The message is longer than the protocol allows.
     #[error("a message of more than {MAX_MESSAGE} bytes")]
     TooLong,
-    /// More than one descriptor came with it; all were closed.
-    #[error("more than one descriptor with a message")]
+    /// More descriptors came with it than any message has; all were closed.
+    #[error("more than {MOST_DESCRIPTORS} descriptors with a message")]
     TooManyDescriptors,
 }
 
-/// Room for control data: one descriptor needs 24 bytes. What does not fit the kernel closes, and says so.
-const CONTROL: usize = 128;
+/// A pod's namespace, and its listeners.
+const MOST_DESCRIPTORS: usize = 1 + MOST_SOCKETS;
+
+/// Room for control data: 16 bytes and 4 for each descriptor (cmsg(3)). What does not fit the kernel closes, and says so.
+const CONTROL: usize = 16 + (4 * MOST_DESCRIPTORS).next_multiple_of(8);
 
 /// The next packet; `None` when the peer has closed. Cancel safe: a packet is taken whole or not at all.
 pub(super) async fn receive(socket: &UnixSeqpacket) -> Result<Option<Packet>, PacketError> {
@@ -47,7 +51,7 @@ pub(super) async fn receive(socket: &UnixSeqpacket) -> Result<Option<Packet>, Pa
             descriptors.extend(fds);
         }
     }
-    if info.ancillary_truncated() || descriptors.len() > 1 {
+    if info.ancillary_truncated() || descriptors.len() > MOST_DESCRIPTORS {
         return Err(PacketError::TooManyDescriptors);
     }
     if info.truncated() {
@@ -58,20 +62,20 @@ pub(super) async fn receive(socket: &UnixSeqpacket) -> Result<Option<Packet>, Pa
         return Ok(None);
     }
     bytes.truncate(info.bytes_read());
-    Ok(Some(Packet { bytes, descriptor: descriptors.pop() }))
+    Ok(Some(Packet { bytes, descriptors }))
 }
 
-/// Sends one message, with a descriptor if there is one.
+/// Sends one message, and descriptors with it.
 pub(super) async fn send(
     socket: &UnixSeqpacket,
     bytes: &[u8],
-    descriptor: Option<BorrowedFd<'_>>,
+    descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let mut control = [0; CONTROL];
     let mut ancillary = AncillaryMessageWriter::new(&mut control);
-    if let Some(descriptor) = &descriptor {
-        let added = ancillary.add_fds([descriptor]);
-        added.map_err(|_| io::Error::other("no room for a descriptor"))?;
+    if !descriptors.is_empty() {
+        let added = ancillary.add_fds(descriptors);
+        added.map_err(|_| io::Error::other("no room for the descriptors"))?;
     }
     socket.send_vectored_with_ancillary(&[io::IoSlice::new(bytes)], &mut ancillary).await.map(|_| ())
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_seqpacket::UnixSeqpacket;
 use tokio_util::sync::CancellationToken;
 
+use super::extensions::Extensions;
 use super::message::{Hello, MessageError, Request, Response};
 use super::packet::{self, Packet, PacketError};
 use super::session::{Descriptor, ProtocolError, Session, Step};
@@ -25,6 +26,9 @@ const FIRST_DELAY: Duration = Duration::from_millis(10);
 const LONGEST_DELAY: Duration = Duration::from_secs(15);
 /// How often pods that could not be started are tried again (5 s, ztunnel's).
 const RETRY: Duration = Duration::from_secs(5);
+
+/// What this proxy is.
+const HELLO: Hello = Hello { extensions: Extensions::LISTENERS, ..Hello::V1 };
 
 /// How far the proxy serves what the agent wants served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -130,7 +134,7 @@ impl Follower {
     }
 
     async fn converse(&mut self, socket: &UnixSeqpacket, session: &mut Session) -> Result<(), SessionError> {
-        packet::send(socket, &Hello::V1.encode(), None).await.map_err(SessionError::Answer)?;
+        packet::send(socket, &HELLO.encode(), &[]).await.map_err(SessionError::Answer)?;
         let mut retry = interval_at(Instant::now() + RETRY, RETRY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -152,7 +156,7 @@ impl Follower {
                 Err(error) => (Response::Nack(Causes(&error).to_string()), Some(error)),
             };
             self.announce(session.is_steady());
-            packet::send(socket, &response.encode(), None).await.map_err(SessionError::Answer)?;
+            packet::send(socket, &response.encode(), &[]).await.map_err(SessionError::Answer)?;
             if let Some(error) = broken {
                 return Err(error);
             }
@@ -162,10 +166,14 @@ impl Follower {
     /// Does what one packet asks. An error is one that the connection cannot go on after.
     fn serve(&mut self, packet: Packet, session: &mut Session) -> Result<Response, SessionError> {
         let request = Request::decode(&packet.bytes).map_err(SessionError::Message)?;
-        let had = if packet.descriptor.is_some() { Descriptor::Present } else { Descriptor::Absent };
+        let mut descriptors = packet.descriptors.into_iter();
+        let namespace = descriptors.next();
+        let had = if namespace.is_some() { Descriptor::Present } else { Descriptor::Absent };
         let step = session.take(request, had).map_err(SessionError::Protocol)?;
-        Ok(match (step, packet.descriptor) {
-            (Step::Start(uid, name), Some(descriptor)) => self.start(uid, name, descriptor),
+        Ok(match (step, namespace) {
+            (Step::Start(uid, name), Some(namespace)) => {
+                self.start(uid, name, namespace, descriptors.collect())
+            }
             // A session starts nothing without a descriptor.
             (Step::Start(..), None) | (Step::Note, _) => Response::Ack,
             (Step::Stop(uid), _) => {
@@ -181,13 +189,18 @@ impl Follower {
         })
     }
 
-    fn start(&mut self, uid: Uid, name: PodName, descriptor: OwnedFd) -> Response {
+    fn start(&mut self, uid: Uid, name: PodName, descriptor: OwnedFd, sockets: Vec<OwnedFd>) -> Response {
         self.pending.remove(&uid);
         let namespace = match Namespace::from_fd(descriptor) {
             Ok(namespace) => namespace,
             Err(error) => return refused(&uid, &error),
         };
-        match self.node.add(uid.clone(), name.clone(), namespace.clone()) {
+        let added = if sockets.is_empty() {
+            self.node.add(uid.clone(), name.clone(), namespace.clone())
+        } else {
+            self.node.add_listening(uid.clone(), name.clone(), namespace.clone(), sockets)
+        };
+        match added {
             Ok(()) => Response::Ack,
             Err(error) => {
                 if error.may_pass() {

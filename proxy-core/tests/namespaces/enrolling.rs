@@ -16,8 +16,8 @@ use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::Pod;
 
 use crate::mesh::{
-    APPLICATION, Following, Mesh, NodeAgent, Place, Result, connect, is_cut, listen, listening, pair,
-    read_to_end, wait_for, wanted,
+    APPLICATION, Following, LIMIT, Mesh, NodeAgent, Place, Result, accept, connect, is_cut, listen,
+    listening, pair, read_to_end, settings, wait_for, wanted,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -27,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
         test("a_release_waits_no_longer_than_patience", a_release_waits_no_longer_than_patience),
         test("a_pod_that_is_gone_stays_closed", a_pod_that_is_gone_stays_closed),
         test("rules_that_are_taken_away_come_back", rules_that_are_taken_away_come_back),
+        test("connections_wait_for_the_next_proxy", connections_wait_for_the_next_proxy),
         test("each_proxy_is_told_and_the_newest_counts", each_proxy_is_told_and_the_newest_counts),
         test("a_pod_in_another_namespace_is_enrolled_there", a_pod_in_another_namespace_is_enrolled_there),
         test("an_agent_that_comes_back_breaks_nothing", an_agent_that_comes_back_breaks_nothing),
@@ -201,7 +202,32 @@ fn rules_that_are_taken_away_come_back() -> Outcome {
     capture::release(client.namespace(), &plan)?;
     wait_for(|| is_captured(&mesh, &client))?;
     let _application = listen(&server, APPLICATION)?;
-    assert!(connect(&client, (server.v4(), APPLICATION)).is_err());
+    wait_for(|| Ok(connect(&client, (server.v4(), APPLICATION)).is_err()))?;
+    Ok(())
+}
+
+/// Whoever opens a connection while there is no proxy has it once the next one is there.
+fn connections_wait_for_the_next_proxy() -> Outcome {
+    let (mesh, [client, server]) = Mesh::of(["client", "server"])?;
+    let (place, mut settings) = (Place::new()?, settings());
+    settings.hold = 10 * LIMIT;
+    let agent = NodeAgent::start_with(&place, &settings)?;
+    let first = Following::start(Node::new(mesh.shared.clone())?, &place.zds())?;
+    for pod in [&client, &server] {
+        agent.put(pod)?;
+        agent.enrolled(pod)?;
+    }
+    drop(first);
+    agent.wait_for("client", |pod| pod.is_some_and(|pod| pod.proxy == Heard::NoProxy))?;
+    for address in [SocketAddr::from((server.v4(), APPLICATION)), (server.v6(), APPLICATION).into()] {
+        let application = listen(&server, APPLICATION)?;
+        let near = connect(&client, address)?;
+        let next = Following::start(Node::new(mesh.shared.clone())?, &place.zds())?;
+        let (far, _) = accept(&application)?;
+        converse(&near, &far)?;
+        drop(next);
+        agent.wait_for("client", |pod| pod.is_some_and(|pod| pod.proxy == Heard::NoProxy))?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 mod carrying;
 mod enrolling;
 mod following;
+mod given_listeners;
 mod hand_over;
 mod hostile_agents;
 mod hostile_peers;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         hand_over::cases(),
         hostile_peers::cases(),
         hostile_agents::cases(),
+        given_listeners::cases(),
     ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::backoff::Backoff;
 use super::decide::Serving;
+use super::held::Held;
 use crate::workload::{PodName, Uid};
 
 /// How often a proxy that has refused a pod is asked again: up to ztunnel's own pace (15 s).
@@ -26,6 +27,8 @@ const ASK_AGAIN: Backoff = Backoff { first: Duration::from_millis(500), longest:
 pub(super) struct Offer {
     pub(super) name: PodName,
     pub(super) namespace: Namespace,
+    /// What it listens on, if it can be given that.
+    pub(super) held: Arc<Held>,
     /// Told when a proxy has answered, or has gone.
     pub(super) news: Arc<Notify>,
 }
@@ -89,14 +92,26 @@ pub(super) struct Roster {
     /// Whether all pods are offered or lost that there are.
     complete: bool,
     proxies: BTreeMap<ProxyId, Proxy>,
+    /// When the last proxy left that takes given sockets, and none has come.
+    without_taker: Option<Instant>,
     editions: u64,
     connections: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Proxy {
+    listening: Listening,
     synced: bool,
     told: BTreeMap<Uid, Told>,
+}
+
+/// Whose sockets a proxy listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listening {
+    /// Those that the agent holds and gives it.
+    Given,
+    /// Its own.
+    Own,
 }
 
 /// What a proxy was told of a pod, and has answered.
@@ -158,18 +173,45 @@ impl Roster {
     }
 
     /// A proxy has connected.
-    pub(super) fn join(&mut self) -> ProxyId {
+    pub(super) fn join(&mut self, listening: Listening) -> ProxyId {
         self.connections += 1;
         let id = ProxyId(self.connections);
-        self.proxies.insert(id, Proxy::default());
+        if listening == Listening::Given {
+            self.without_taker = None;
+        }
+        self.proxies.insert(id, Proxy { listening, synced: false, told: BTreeMap::new() });
         id
     }
 
     /// A proxy is gone. What it has said counts no more.
-    pub(super) fn leave(&mut self, id: ProxyId) {
+    pub(super) fn leave(&mut self, id: ProxyId, now: Instant) {
         let Some(proxy) = self.proxies.remove(&id) else { return };
+        if proxy.listening == Listening::Given && !self.has_taker() {
+            self.without_taker = Some(now);
+        }
         proxy.told.keys().for_each(|uid| self.check_left(uid));
         self.offers.values().for_each(|(_, offer)| offer.news.notify_one());
+    }
+
+    fn has_taker(&self) -> bool {
+        self.proxies.values().any(|proxy| proxy.listening == Listening::Given)
+    }
+
+    /// Until when sockets are held that no proxy accepts from.
+    pub(super) fn held_until(&self, hold: Duration) -> Option<Instant> {
+        self.without_taker.map(|since| since + hold)
+    }
+
+    /// What is held for nobody: no proxy is there that takes given sockets, and one has its own in the pod, or none has come for so long.
+    /// Connections that the kernel gives to the held ones would wait for nothing.
+    pub(super) fn held_for_nobody(&self, hold: Duration, now: Instant) -> Vec<Arc<Held>> {
+        if self.has_taker() {
+            return Vec::new();
+        }
+        let is_over = self.held_until(hold).is_some_and(|until| until <= now);
+        let is_served = |uid: &Uid| self.proxies.values().any(|proxy| proxy.told.contains_key(uid));
+        let offers = self.offers.iter().filter(|(uid, _)| is_over || is_served(uid));
+        offers.map(|(_, (_, offer))| Arc::clone(&offer.held)).collect()
     }
 
     /// How many proxies are connected.

@@ -1,10 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::agent::kernel::Kernel;
 
 fn offer() -> Offer {
     let name = PodName { namespace: "n".into(), name: "p".into(), service_account: "s".into() };
-    Offer { name, namespace: Namespace::current().unwrap(), news: Arc::new(Notify::new()) }
+    let (namespace, news) = (Namespace::current().unwrap(), Arc::new(Notify::new()));
+    let kernel = Kernel::new(std::num::NonZeroU16::MIN);
+    let held = Arc::new(Held::new(kernel, namespace.clone(), &redirect::Intent::ambient()));
+    Offer { name, namespace, held, news }
 }
 
 /// Requests, as short words.
@@ -36,7 +40,7 @@ fn a_proxy_hears_a_snapshot_and_then_changes() {
     let (mut roster, now) = (Roster::default(), Instant::now());
     roster.offer("a".into(), offer());
     roster.lose("lost".into());
-    let id = roster.join();
+    let id = roster.join(Listening::Own);
     assert_eq!(settle(&mut roster, id, now), ["+a", "=lost"]);
     assert_eq!(roster.heard("a"), Heard::Listening);
     // Before all pods are named, a proxy is not told that these are all.
@@ -58,10 +62,10 @@ fn the_newest_proxy_must_answer_and_all_are_told() {
     assert_eq!(roster.heard("a"), Heard::NotOffered);
     roster.offer("a".into(), offer());
     assert_eq!(roster.heard("a"), Heard::NoProxy);
-    let old = roster.join();
+    let old = roster.join(Listening::Own);
     settle(&mut roster, old, now);
     assert_eq!(roster.heard("a"), Heard::Listening);
-    let new = roster.join();
+    let new = roster.join(Listening::Own);
     assert_eq!(roster.heard("a"), Heard::Asked);
     settle(&mut roster, new, now);
     assert_eq!(roster.heard("a"), Heard::Listening);
@@ -73,7 +77,7 @@ fn the_newest_proxy_must_answer_and_all_are_told() {
     roster.offer("b".into(), offer());
     settle(&mut roster, old, now);
     assert_eq!(roster.heard("b"), Heard::Asked);
-    roster.leave(new);
+    roster.leave(new, now);
     assert_eq!(roster.heard("b"), Heard::Listening);
 }
 
@@ -82,7 +86,7 @@ fn who_refuses_is_asked_again_later() {
     let (mut roster, now) = (Roster::default(), Instant::now());
     roster.complete();
     roster.offer("a".into(), offer());
-    let id = roster.join();
+    let id = roster.join(Listening::Own);
     let (work, _) = roster.work(id, now);
     work.iter().for_each(|work| roster.answered(id, work, Some("no".into()), now, 1.0));
     assert_eq!(roster.heard("a"), Heard::Refused("no".into()));
@@ -108,13 +112,40 @@ fn who_refuses_is_asked_again_later() {
 fn an_answer_to_an_older_offer_is_none_to_the_newer() {
     let (mut roster, now) = (Roster::default(), Instant::now());
     roster.offer("a".into(), offer());
-    let id = roster.join();
+    let id = roster.join(Listening::Own);
     let (work, _) = roster.work(id, now);
     roster.offer("a".into(), offer());
     work.iter().for_each(|work| roster.answered(id, work, None, now, 0.5));
     assert_eq!(roster.heard("a"), Heard::Asked);
     assert_eq!(settle(&mut roster, id, now), ["+a"]);
     assert_eq!(roster.heard("a"), Heard::Listening);
+}
+
+#[test]
+fn sockets_are_held_for_those_who_take_them() {
+    const HOLD: Duration = Duration::from_secs(30);
+    let (mut roster, now) = (Roster::default(), Instant::now());
+    roster.offer("a".into(), offer());
+    let held = |roster: &Roster| roster.held_for_nobody(HOLD, now).len();
+    assert_eq!(held(&roster), 0, "for a proxy that comes");
+    let given = roster.join(Listening::Given);
+    settle(&mut roster, given, now);
+    let own = roster.join(Listening::Own);
+    settle(&mut roster, own, now);
+    assert_eq!(held(&roster), 0, "one accepts");
+    roster.leave(given, now);
+    assert_eq!(held(&roster), 1, "the other has its own");
+    roster.leave(own, now);
+    assert_eq!(held(&roster), 0, "for the next");
+    let own = roster.join(Listening::Own);
+    assert_eq!(held(&roster), 0, "it does not listen yet");
+    settle(&mut roster, own, now);
+    assert_eq!(held(&roster), 1, "now it does");
+    roster.leave(own, now);
+    assert_eq!(roster.held_until(HOLD), Some(now + HOLD));
+    assert_eq!(roster.held_for_nobody(HOLD, now + HOLD).len(), 1, "long enough");
+    roster.join(Listening::Given);
+    assert_eq!((roster.held_until(HOLD), roster.held_for_nobody(HOLD, now + HOLD).len()), (None, 0));
 }
 
 #[derive(Debug, Clone)]
@@ -160,11 +191,11 @@ proptest! {
             match event {
                 Event::Offer(pod) => { wanted.insert(pod.to_string()); roster.offer(pod.to_string(), offer()); }
                 Event::Withdraw(pod) => { wanted.remove(&pod.to_string()); roster.withdraw(&pod.to_string()); }
-                Event::Join => { served.insert(roster.join(), BTreeSet::new()); }
+                Event::Join => { served.insert(roster.join(Listening::Own), BTreeSet::new()); }
                 Event::Leave(who) => {
                     if let Some(id) = served.keys().nth(who).copied() {
                         served.remove(&id);
-                        roster.leave(id);
+                        roster.leave(id, now);
                     }
                 }
                 Event::Answer(who, many, no) => {

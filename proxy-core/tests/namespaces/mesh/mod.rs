@@ -1,6 +1,7 @@
 //! Mesh: pods on a lab's bridge, one proxy in this process that serves them, and what it reported of their connections.
 
 mod agent;
+pub(crate) mod foreign_agent;
 mod node_agent;
 mod reports;
 mod root;
@@ -22,7 +23,7 @@ use testkit::lab::{Lab, Pod};
 use tokio::runtime::Runtime;
 
 pub(crate) use agent::{Agent, Following};
-pub(crate) use node_agent::{NodeAgent, Place, wanted};
+pub(crate) use node_agent::{NodeAgent, Place, settings, wanted};
 pub(crate) use reports::Reports;
 pub(crate) use root::Root;
 pub(crate) use tcp::{

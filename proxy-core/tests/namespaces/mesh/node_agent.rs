@@ -37,9 +37,10 @@ impl Place {
     }
 }
 
-/// Fast, so that tests are.
-fn settings() -> Settings {
+/// Fast, so that tests are; and connections do not wait for proxies.
+pub(crate) fn settings() -> Settings {
     let mut settings = Settings::default();
+    settings.hold = Duration::ZERO;
     settings.resync = Duration::from_millis(200);
     settings.poll = Duration::from_millis(20);
     settings
