@@ -20,6 +20,8 @@ pub(crate) fn cases() -> Vec<Case> {
         with_programs("agents_are_replaced_under_load", agents_are_replaced_under_load).serial(),
         with_programs("proxies_are_replaced_under_load", proxies_are_replaced_under_load).serial(),
         with_programs("both_are_replaced_under_load", both_are_replaced_under_load).serial(),
+        with_programs("a_proxy_that_is_killed_loses_no_attempt", a_proxy_that_is_killed_loses_no_attempt)
+            .serial(),
     ]
 }
 
@@ -31,7 +33,8 @@ const PACE: Duration = Duration::from_millis(8);
 struct Load {
     over: AtomicBool,
     done: AtomicUsize,
-    failed: Mutex<Vec<String>>,
+    /// When each began, and what came of it.
+    failed: Mutex<Vec<(Instant, String)>>,
 }
 
 impl Load {
@@ -40,20 +43,27 @@ impl Load {
         while !self.over.load(Ordering::Relaxed) {
             let start = Instant::now();
             for address in &to.addresses {
-                let address = SocketAddr::new(*address, APPLICATION);
+                let (address, began) = (SocketAddr::new(*address, APPLICATION), Instant::now());
                 let answer = http::request(&from.namespace, address, "/", b"hello");
                 match answer.map(|answer| answer.status()) {
                     Ok(200) => drop(self.done.fetch_add(1, Ordering::Relaxed)),
-                    other => self.fail(format!("{} to {address}: {other:?}", from.name)),
+                    other => self.fail(began, format!("{} to {address}: {other:?}", from.name)),
                 }
             }
             sleep(PACE.saturating_sub(start.elapsed()));
         }
     }
 
-    fn fail(&self, what: String) {
+    fn fail(&self, began: Instant, what: String) {
         if let Ok(mut failed) = self.failed.lock() {
-            failed.push(what);
+            failed.push((began, what));
+        }
+    }
+
+    /// What has failed so far is not held against anybody, if it began before that.
+    fn forgive(&self, before: Instant) {
+        if let Ok(mut failed) = self.failed.lock() {
+            failed.retain(|(began, _)| *began >= before);
         }
     }
 
@@ -84,8 +94,18 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Runs `change` with four enrolled pods that connect to each other all the time, and connections between them that live on.
-fn under_load(change: impl FnOnce(&Site, &Load, Child, Child) -> Result<Vec<Child>>) -> Outcome {
+/// What becomes of connections that are there while something changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Living {
+    LiveOn,
+    MayEnd,
+}
+
+/// Runs `change` with four enrolled pods that connect to each other all the time, and connections between them.
+fn under_load(
+    living: Living,
+    change: impl FnOnce(&Site, &Load, Child, Child) -> Result<Vec<Child>>,
+) -> Outcome {
     let lab = Lab::new()?;
     let names = ["a", "b", "c", "d"];
     let pods = names.iter().map(|name| lab.pod(*name).map(|pod| Member::from(&pod)));
@@ -100,7 +120,7 @@ fn under_load(change: impl FnOnce(&Site, &Load, Child, Child) -> Result<Vec<Chil
     let _servers = servers.collect::<std::io::Result<Vec<_>>>()?;
     let next = |index: usize| pods.get((index + 1) % pods.len());
     let pairs = || pods.iter().enumerate().filter_map(|(index, pod)| Some((pod, next(index)?)));
-    let living: Vec<(TcpStream, TcpStream)> =
+    let there: Vec<(TcpStream, TcpStream)> =
         pairs().map(|(from, to)| pair(from, to, 8081)).collect::<Result<_>>()?;
     let load = Load::default();
     let changed = std::thread::scope(|scope: &Scope<'_, '_>| {
@@ -115,7 +135,7 @@ fn under_load(change: impl FnOnce(&Site, &Load, Child, Child) -> Result<Vec<Chil
         Ok::<_, Box<dyn std::error::Error>>(changed)
     })?;
     load.assert_none_failed();
-    for (mut near, mut far) in living {
+    for (mut near, mut far) in there.into_iter().filter(|_| living == Living::LiveOn) {
         near.write_all(b"still there?")?;
         let mut heard = [0; 12];
         far.read_exact(&mut heard)?;
@@ -155,11 +175,11 @@ fn replace_proxy(site: &Site, load: &Load, proxy: &Child) -> Result<Child> {
 }
 
 fn agents_are_replaced_under_load() -> Outcome {
-    under_load(|site, load, agent, proxy| Ok(vec![replace_agent(site, load, agent)?, proxy]))
+    under_load(Living::LiveOn, |site, load, agent, proxy| Ok(vec![replace_agent(site, load, agent)?, proxy]))
 }
 
 fn proxies_are_replaced_under_load() -> Outcome {
-    under_load(|site, load, agent, proxy| {
+    under_load(Living::LiveOn, |site, load, agent, proxy| {
         let next = replace_proxy(site, load, &proxy)?;
         // The old one drains: what it has lives on.
         Ok(vec![agent, proxy, next])
@@ -167,9 +187,27 @@ fn proxies_are_replaced_under_load() -> Outcome {
 }
 
 fn both_are_replaced_under_load() -> Outcome {
-    under_load(|site, load, agent, proxy| {
+    under_load(Living::LiveOn, |site, load, agent, proxy| {
         let agent = replace_agent(site, load, agent)?;
         let next = replace_proxy(site, load, &proxy)?;
         Ok(vec![replace_agent(site, load, agent)?, proxy, next])
+    })
+}
+
+/// Connections that the proxy had die with it. Those that are opened from then on wait in sockets that the agent holds, until the next one
+/// accepts them.
+fn a_proxy_that_is_killed_loses_no_attempt() -> Outcome {
+    under_load(Living::MayEnd, |site, load, agent, mut proxy| {
+        for _ in 0..3 {
+            proxy.signal(Signal::SIGKILL)?;
+            proxy.wait()?;
+            let killed = Instant::now();
+            wait_for("no proxy", || Ok(site.proxies()? == 0))?;
+            proxy = site.proxy()?;
+            site.wait_for_enrolled(4).map_err(|error| proxy.with_log(error))?;
+            load.more(100)?;
+            load.forgive(killed);
+        }
+        Ok(vec![agent, proxy])
     })
 }
