@@ -97,6 +97,7 @@ pub use live::{
     TcpSocket, TcpState, captured, drain, end, enrol, forget, tcp_sockets,
 };
 pub use mark::{Mark, MarkError, Marks, MarksError};
+pub use netlink::Watch;
 pub use network::{Network, NetworkError};
 pub use node_level::{Gateways, Leg, NodeLevel, NodeLevelError};
 pub use owner::Owner;

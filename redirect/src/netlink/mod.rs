@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `encode` and `decode`, and the two halves of `step`, `comment` and `routing`, are twins over the same values;
-//! `sock_diag` tells of sockets, one way; `socket` is the only file that does IO.
+//! `sock_diag` tells of sockets, one way; `socket` is the only file that asks the kernel, `watch` the one that listens to it.
 
 mod batch;
 mod comment;
@@ -25,12 +25,14 @@ mod sock_diag;
 mod socket;
 mod step;
 mod unread;
+mod watch;
 
 pub(crate) use batch::{NfTables, Rejected, is_unknown};
 pub(crate) use conntrack::{Conntrack, Tracked};
 pub(crate) use ct_timeouts::{CtTimeouts, FoundTimeouts};
 pub(crate) use routing::{Interfaces, Routing};
 pub(crate) use sock_diag::SockDiag;
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests;

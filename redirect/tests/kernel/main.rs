@@ -32,6 +32,7 @@ mod scene;
 mod takeover;
 mod text;
 mod tproxy;
+mod watch;
 
 fn main() -> ExitCode {
     if std::env::var_os(rules::NO_RIGHTS).is_some() {
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         remembered::tests(),
         matrix::tests(),
         tproxy::tests(),
+        watch::tests(),
         live::tests(),
         drain::tests(),
         enrol::tests(),
