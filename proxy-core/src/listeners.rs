@@ -159,7 +159,7 @@ impl Listeners {
         if plaintext.is_empty() {
             return Err(missing(ports.plaintext));
         }
-        let hbone = hbone.ok_or(missing(ports.hbone))?;
+        let hbone = hbone.ok_or_else(|| missing(ports.hbone))?;
         Ok(Self { outbound, plaintext, hbone, holder: Holder::Others })
     }
 

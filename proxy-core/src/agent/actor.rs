@@ -17,6 +17,7 @@ use super::pod::Pod;
 use super::proxies::Proxies;
 use super::roster::Offer;
 use super::status::{Captured, Wanted};
+use super::watched::Watched;
 use crate::report::Causes;
 
 /// What is wanted, and of which pod.
@@ -63,6 +64,8 @@ pub(super) struct Actor {
     target: Target,
     plan: Arc<Plan>,
     held: Arc<Held>,
+    /// None before the namespace is looked at, or where the kernel does not tell.
+    watched: Option<Watched>,
     known: Known,
 }
 
@@ -93,11 +96,23 @@ impl Actor {
             rules: Rules::Unknown,
             serving: Serving::NotOffered,
             was_in_place: false,
+            changed: false,
             not_before: None,
         };
         let plan = Arc::new(target.pod.plan());
         let held = held(&around, &target.pod);
-        (Self { around, targets, progress, news: Arc::default(), target, plan, held, known }, told)
+        let actor = Self {
+            around,
+            targets,
+            progress,
+            news: Arc::default(),
+            target,
+            plan,
+            held,
+            watched: None,
+            known,
+        };
+        (actor, told)
     }
 
     /// Runs until there is nothing left to do, ever. Then `forget` is asked; if it says that something else is wanted by now,
@@ -130,6 +145,9 @@ impl Actor {
         let target = self.targets.borrow_and_update().clone();
         let (old, new) = (&self.target.pod, &target.pod);
         let moved = old.namespace.id() != new.namespace.id();
+        if moved {
+            self.watched = None;
+        }
         if moved || old.intent != new.intent {
             self.known.rules = Rules::Unknown;
             self.known.was_in_place = false;
@@ -161,15 +179,37 @@ impl Actor {
             }
             self.news.notified().await;
         };
+        let changed = async {
+            match &self.watched {
+                Some(watched) if !self.known.changed => watched.changed().await,
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             // The agent holds the sender for as long as it is.
             changed = self.targets.changed() => if changed.is_ok() { self.retarget() },
             () = news => {}
+            () = changed => self.known.changed = true,
             () = until => {}
         }
     }
 
+    /// Watches the namespace from before it is looked at, so that nothing that changes later is missed.
+    async fn watch(&mut self) {
+        self.known.changed = false;
+        if self.watched.is_some() {
+            return;
+        }
+        match self.around.kernel.watch(&self.target.pod.namespace).await {
+            Ok(watched) => self.watched = Some(watched),
+            Err(error) => tracing::debug!(error = %Causes(&error), "changed rules are found by looking only"),
+        }
+    }
+
     async fn perform(&mut self, step: Step) -> Result<(), StepError> {
+        if matches!(step, Step::Look | Step::Enrol(_)) {
+            self.watch().await;
+        }
         let Surroundings { kernel, proxies, istio, .. } = &self.around;
         let (pod, plan) = (&self.target.pod, &self.plan);
         match step {

@@ -28,8 +28,8 @@ use crate::zds::agent::Listener;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Rules are read again so long after they were last seen in place. 60 s: what somebody has changed is mended within that; a
-    /// thousand pods cost a few milliseconds each second.
+    /// Rules are read again so long after they were last seen in place. 5 min, and within a second where the kernel tells that something
+    /// has changed: this is for what it does not tell. A thousand pods cost a few milliseconds each second.
     pub resync: Duration,
     /// Captured connections of a released pod have so long to end. 30 s: Kubernetes' own grace for what ends.
     pub patience: Duration,
@@ -52,7 +52,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            resync: Duration::from_secs(60),
+            resync: Duration::from_secs(300),
             patience: Duration::from_secs(30),
             poll: Duration::from_millis(200),
             hold: Duration::from_secs(30),
@@ -63,6 +63,9 @@ impl Default for Settings {
         }
     }
 }
+
+/// The node's own rule is read again at least so often: many programs change what is in the node's namespace.
+const PROBES_RESYNC: Duration = Duration::from_secs(60);
 
 /// A node's agent. Cheap to clone; all clones are the same one.
 #[derive(Debug, Clone)]
@@ -144,7 +147,7 @@ impl Agent {
         if let Some(exemption) = probes.clone() {
             let pods = Arc::downgrade(&inner);
             let addresses = move || pods.upgrade().map(|inner| inner.addresses()).unwrap_or_default();
-            let kept = probes::keep(exemption, addresses, changed, resync);
+            let kept = probes::keep(exemption, addresses, changed, resync.min(PROBES_RESYNC));
             inner.tasks.spawn(async move { stop.run_until_cancelled(kept).await });
         }
         Ok(Self(inner))

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use netns::{EnterError, Namespace};
 use redirect::{
-    Difference, DrainError, EnrolError, Existing, IstioError, ListError, Piece, Plan, Ports, RemoveError,
-    Verdict, VerifyError,
+    Difference, DrainError, EnrolError, Existing, IstioError, KernelError, ListError, Piece, Plan, Ports,
+    RemoveError, Verdict, VerifyError, Watch,
 };
 use tokio::sync::Semaphore;
 
 use super::remaining::{ends, remaining};
+use super::watched::Watched;
 use crate::config;
 use crate::listeners::{ListenError, Listeners};
 
@@ -33,6 +34,12 @@ pub enum StepError {
     /// The rules could not be read.
     #[error("reading the rules")]
     Look(#[from] VerifyError),
+    /// The kernel does not tell when something changes.
+    #[error("watching the rules")]
+    Watch(#[source] KernelError),
+    /// The kernel's word cannot be waited for.
+    #[error("waiting for the kernel's word")]
+    Poll(#[source] std::io::Error),
     /// The pod's addresses could not be told.
     #[error("listing its addresses")]
     Addresses(#[source] nix::Error),
@@ -141,6 +148,13 @@ impl Kernel {
 
     pub(super) async fn remove(&self, namespace: &Namespace, plan: &Arc<Plan>) -> Result<(), StepError> {
         Ok(self.run(namespace, plan, redirect::remove).await??)
+    }
+
+    /// Has the kernel tell when something changes in a pod.
+    pub(super) async fn watch(&self, namespace: &Namespace) -> Result<Watched, StepError> {
+        let watches = || Ok((Watch::nf_tables()?, Watch::routing()?));
+        let (rules, routing) = self.visit(namespace, watches).await?.map_err(StepError::Watch)?;
+        Watched::new(rules, routing).map_err(StepError::Poll)
     }
 
     /// Binds a pod's listeners.

@@ -45,6 +45,7 @@ mod remaining;
 mod roster;
 mod source;
 mod status;
+mod watched;
 
 pub use self::backoff::Backoff;
 pub use self::handle::{Agent, PutError, Settings, WaitError};

@@ -27,6 +27,7 @@ pub(crate) fn cases() -> Vec<Case> {
         test("a_release_waits_no_longer_than_patience", a_release_waits_no_longer_than_patience),
         test("a_pod_that_is_gone_stays_closed", a_pod_that_is_gone_stays_closed),
         test("rules_that_are_taken_away_come_back", rules_that_are_taken_away_come_back),
+        test("the_kernel_tells_what_is_taken_away", the_kernel_tells_what_is_taken_away),
         test("connections_wait_for_the_next_proxy", connections_wait_for_the_next_proxy),
         test("each_proxy_is_told_and_the_newest_counts", each_proxy_is_told_and_the_newest_counts),
         test("a_pod_in_another_namespace_is_enrolled_there", a_pod_in_another_namespace_is_enrolled_there),
@@ -203,6 +204,26 @@ fn rules_that_are_taken_away_come_back() -> Outcome {
     wait_for(|| is_captured(&mesh, &client))?;
     let _application = listen(&server, APPLICATION)?;
     wait_for(|| Ok(connect(&client, (server.v4(), APPLICATION)).is_err()))?;
+    Ok(())
+}
+
+/// Rules are not read again by themselves for as long as this test may take.
+fn the_kernel_tells_what_is_taken_away() -> Outcome {
+    let (mesh, [client]) = Mesh::of(["client"])?;
+    let (place, mut settings) = (Place::new()?, settings());
+    settings.resync = 10 * LIMIT;
+    let agent = NodeAgent::start_with(&place, &settings)?;
+    let _following = Following::start(Node::new(mesh.shared.clone())?, &place.zds())?;
+    agent.put(&client)?;
+    agent.enrolled(&client)?;
+    for taking in ["nft delete table inet inpod", "ip rule del table 100", "ip -6 route flush table 100"] {
+        let mut words = taking.split(' ');
+        let mut command = std::process::Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        assert!(client.run(|| command.status())??.success(), "{taking}");
+        assert!(!is_captured(&mesh, &client)?, "{taking}");
+        wait_for(|| is_captured(&mesh, &client)).map_err(|error| format!("{taking}: {error}"))?;
+    }
     Ok(())
 }
 

@@ -68,6 +68,8 @@ pub(super) struct Known {
     pub(super) serving: Serving,
     /// Whether this agent has seen the rules in place: then connections past them are none that may go on.
     pub(super) was_in_place: bool,
+    /// Whether something has changed in the namespace since the rules were read: perhaps they.
+    pub(super) changed: bool,
     /// After a failure, no step is to be taken before this.
     pub(super) not_before: Option<Instant>,
 }
@@ -82,6 +84,10 @@ pub(super) struct Pace {
     /// How often it is looked whether they have.
     pub(super) poll: Duration,
 }
+
+/// Rules that are in place are not read more often, however often something changes: what a pod can make the agent do is bounded. 1 s: a
+/// thousandth of a core for each such pod.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// Proxies that have left a pod may still be ending its connections. 5 s: what ztunnel gives them.
 const PARTING: Duration = Duration::from_secs(5);
@@ -144,8 +150,10 @@ fn enrolled(known: &Known, existing: Existing, pace: &Pace, now: Instant) -> Ste
     let mending = if known.was_in_place { Existing::Reset } else { existing };
     match known.rules {
         Rules::Unknown => Step::Look,
-        Rules::InPlace(seen) if now < seen + pace.resync => Step::Wait(seen + pace.resync, Waiting::Content),
-        Rules::InPlace(_) => Step::Look,
+        Rules::InPlace(seen) => {
+            let again = seen + if known.changed { SETTLE.min(pace.resync) } else { pace.resync };
+            if now < again { Step::Wait(again, Waiting::Content) } else { Step::Look }
+        }
         Rules::Absent if known.was_in_place || known.serving == Serving::Listening => Step::Enrol(mending),
         Rules::Absent => Step::AwaitProxy,
         Rules::Differ => Step::Enrol(mending),

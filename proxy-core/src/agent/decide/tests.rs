@@ -11,7 +11,7 @@ const PACE: Pace = Pace {
 const ENROLLED: Wish = Wish::Enrolled { existing: Existing::Keep };
 
 fn known(wish: Wish, rules: Rules, serving: Serving) -> Known {
-    Known { wish, rules, serving, was_in_place: false, not_before: None }
+    Known { wish, rules, serving, was_in_place: false, changed: false, not_before: None }
 }
 
 fn step(wish: Wish, rules: Rules, serving: Serving, now: Instant) -> Step {
@@ -40,6 +40,14 @@ fn what_is_captured_stays_so_without_a_proxy() {
     assert_eq!(decide(&vanished, &PACE, now), Step::Enrol(Existing::Reset));
     let later = now + PACE.resync;
     assert_eq!(step(ENROLLED, Rules::InPlace(now), Serving::Offered, later), Step::Look);
+}
+
+#[test]
+fn what_has_changed_is_looked_at_soon_but_not_all_the_time() {
+    let now = Instant::now();
+    let changed = Known { changed: true, ..known(ENROLLED, Rules::InPlace(now), Serving::Listening) };
+    assert_eq!(decide(&changed, &PACE, now), Step::Wait(now + SETTLE, Waiting::Content));
+    assert_eq!(decide(&changed, &PACE, now + SETTLE), Step::Look);
 }
 
 #[test]
@@ -188,10 +196,11 @@ proptest! {
         rules in any_rules(Instant::now()),
         serving in prop_oneof![Just(Serving::NotOffered), Just(Serving::Offered), Just(Serving::Listening)],
         was_in_place in any::<bool>(),
+        changed in any::<bool>(),
         wish in prop_oneof![Just(ENROLLED), Just(Wish::Gone)],
         later in 0..100_u64,
     ) {
-        let known = Known { was_in_place, ..known(wish, rules, serving) };
+        let known = Known { was_in_place, changed, ..known(wish, rules, serving) };
         let step = decide(&known, &PACE, Instant::now() + Duration::from_secs(later));
         prop_assert!(!matches!(step, Step::Drain | Step::Remove));
     }
