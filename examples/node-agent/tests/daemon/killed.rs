@@ -13,6 +13,7 @@ use testkit::kernel::{Case, Outcome};
 use testkit::lab::loopback_up;
 use testkit::listening;
 
+use crate::many::{Holding, pods};
 use crate::mesh::{Member, Result, Site, is_captured, wait_for, with_programs};
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -22,17 +23,12 @@ pub(crate) fn cases() -> Vec<Case> {
 /// How many pods come at once.
 const PODS: usize = 1000;
 
+/// What they may cost, in bytes of resident memory.
+const MOST_OF_AGENT: u64 = 64 << 20;
+const MOST_OF_PROXY: u64 = 256 << 20;
+
 /// How often the agent is killed while it adds them.
 const KILLS: u32 = 4;
-
-fn pods() -> Result<Vec<Member>> {
-    let pod = |number: usize| {
-        let namespace = Namespace::create()?;
-        loopback_up(&namespace)?;
-        Ok(Member { name: format!("pod-{number}"), namespace, addresses: Vec::new() })
-    };
-    (0..PODS).map(pod).collect()
-}
 
 /// The pods that the agent says are enrolled.
 fn agents(site: &Site) -> Result<BTreeSet<String>> {
@@ -71,9 +67,9 @@ fn kill(agent: &mut Child) -> Result<()> {
 fn among_a_thousand_adds() -> Outcome {
     let node = Namespace::create()?;
     loopback_up(&node)?;
-    let pods = pods()?;
+    let pods = pods(PODS)?;
     let site = Site::new(&node, &[])?;
-    let _proxy = site.proxy()?;
+    let proxy = site.proxy()?;
     for pod in &pods {
         site.files.write_pod(pod, "")?;
     }
@@ -83,6 +79,11 @@ fn among_a_thousand_adds() -> Outcome {
     site.wait_for_enrolled(PODS).map_err(|error| agent.with_log(error))?;
     let whole = start.elapsed();
     println!("{PODS} pods enrolled in {whole:?}");
+    for (name, program, most) in [("agent", &agent, MOST_OF_AGENT), ("proxy", &proxy, MOST_OF_PROXY)] {
+        let holding = Holding::of(program)?;
+        println!("the {name} holds {holding:?}");
+        assert!(holding.memory <= most, "the {name}: {holding:?}");
+    }
     assert_all_agree(&site, &pods)?;
     for kills in 1..=KILLS {
         kill(&mut agent)?;

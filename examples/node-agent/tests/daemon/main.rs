@@ -5,6 +5,7 @@ mod command_line;
 mod hitless;
 mod killed;
 mod life;
+mod many;
 mod mesh;
 mod networks;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         networks::cases(),
         hitless::cases(),
         killed::cases(),
+        many::cases(),
     ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }
