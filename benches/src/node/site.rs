@@ -60,6 +60,7 @@ impl Site {
         agent.args(["run", "--log", "warn"]).arg("--zds").arg(file("zds/agent.sock"));
         agent.arg("--pods").arg(file("pods")).arg("--control").arg(file("control/agent.sock"));
         agent.arg("--cni").arg(file("cni/agent.sock")).arg("--ledger").arg(file("ledger.json"));
+        agent.arg("--pods-memory").arg(file("file-pods.yaml"));
         let mut proxy = Command::new(programs.join("node-proxy"));
         proxy.args(["--log", "warn"]).arg("--zds").arg(file("zds/agent.sock"));
         proxy.arg("--workloads").arg(file("workloads.yaml"));

@@ -36,6 +36,10 @@ pub(crate) struct Run {
     /// Follow the pod files in this folder
     #[arg(long, value_name = "FOLDER", default_value = "/etc/inpod/pods")]
     pub(crate) pods: PathBuf,
+    /// Which pods of that folder are enrolled is remembered in this file, so that one whose file is deleted while no agent runs is
+    /// released by the next; in memory of the machine, as the namespaces are
+    #[arg(long, value_name = "FILE", default_value = "/run/inpod/file-pods.yaml")]
+    pub(crate) pods_memory: PathBuf,
     /// Where the CNI plugin asks; in a folder of its own, too
     #[arg(long, value_name = "SOCKET")]
     pub(crate) cni: Option<PathBuf>,

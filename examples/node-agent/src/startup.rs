@@ -45,7 +45,8 @@ pub(crate) fn prepare(run: &Run) -> Result<Prepared> {
         Probes::Nobody => None,
         Probes::Node => Some(ProbeExemption::ISTIO),
     };
-    let folder = Arc::new(Folder::new(&run.pods));
+    let folder = Folder::new(&run.pods).remembering(&run.pods_memory);
+    let folder = Arc::new(folder.with_context(|| format!("--pods-memory {}", run.pods_memory.display()))?);
     Ok(Prepared { settings, folder, zds: run.zds.clone(), control, cni })
 }
 

@@ -8,7 +8,8 @@ use cni_plugin::attachment::{Attachment, Pod as Named};
 use cni_plugin::message::{Answer, Leaving, Placed, Valid};
 use cni_plugin::server::{Handler, Present};
 use netns::Namespace;
-use proxy_core::agent::{Agent, Recognised, Source, Starting};
+use proxy_core::agent::{Agent, Pod, Recognised, Source, Starting};
+use proxy_core::workload::PodName;
 
 use self::ledger::Entry;
 pub(crate) use self::ledger::Ledger;
@@ -37,14 +38,24 @@ impl<S: Source> Runtime<S> {
                 continue;
             };
             let pod = Named { namespace: entry.namespace, name: entry.name, uid: None };
-            let starting = starting(&pod, Some(entry.uid.clone()), network, Vec::new());
+            let starting = starting(&pod, Some(entry.uid.clone()), network.clone(), Vec::new());
             match self.source.recognise(&starting).await {
                 Recognised::Ours(pod) => {
                     if let Err(error) = self.agent.put(*pod) {
                         tracing::warn!(pod = %starting, %error, "a pod from before cannot be enrolled again");
                     }
                 }
-                Recognised::NotOurs => self.left(&attachment),
+                // It was, and was taken out while no agent ran.
+                Recognised::NotOurs => {
+                    let name = PodName {
+                        namespace: starting.namespace.clone(),
+                        name: starting.name.clone(),
+                        service_account: String::new(),
+                    };
+                    if let Err(error) = self.agent.release_pod(Pod::new(entry.uid, name, network)) {
+                        tracing::warn!(pod = %starting, %error, "a pod from before cannot be released");
+                    }
+                }
                 Recognised::Unknown(why) => {
                     tracing::warn!(pod = %starting, why, "a pod from before is not known now");
                     self.agent.keep(&entry.uid);

@@ -17,6 +17,7 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         with_programs("pods_in_files_are_enrolled", pods_in_files_are_enrolled),
         with_programs("an_agent_comes_back_and_nobody_notices", an_agent_comes_back_and_nobody_notices),
+        with_programs("what_left_while_no_agent_ran_is_released", what_left_while_no_agent_ran_is_released),
         with_programs("a_proxy_comes_back_and_is_told", a_proxy_comes_back_and_is_told),
         with_programs("bad_pod_files_are_shown", bad_pod_files_are_shown),
         with_programs("a_node_that_was_booted_again_is_as_before", a_node_that_was_booted_again_is_as_before),
@@ -106,6 +107,30 @@ fn an_agent_comes_back_and_nobody_notices() -> Outcome {
     agent.wait()?;
     site.wait_for_enrolled(2).map_err(|error| second.with_log(error))?;
     converse(&near, &far)
+}
+
+fn what_left_while_no_agent_ran_is_released() -> Outcome {
+    let lab = Lab::new()?;
+    let [client, server] = members(&lab, ["client", "server"])?;
+    let site = Site::new(lab.node(), &[&client, &server])?;
+    let (mut agent, _proxy) = (site.agent()?, site.proxy()?);
+    site.files.write_pod(&client, "")?;
+    site.files.write_pod(&server, "")?;
+    site.wait_for_enrolled(2).map_err(|error| agent.with_log(error))?;
+    agent.signal(Signal::SIGKILL)?;
+    agent.wait()?;
+    fs::remove_file(site.files.pod("client"))?;
+    let mut agent = site.agent()?;
+    wait_for("released", || Ok(!is_captured(&client.namespace)?)).map_err(|error| agent.with_log(error))?;
+    site.wait_for_enrolled(1).map_err(|error| agent.with_log(error))?;
+    let _application = http::Server::start(&server.namespace, APPLICATION)?;
+    reaches(&client, &server)?;
+    // What it remembers is no longer about that one.
+    agent.signal(Signal::SIGTERM)?;
+    agent.wait()?;
+    assert!(is_captured(&server.namespace)?);
+    let agent = site.agent()?;
+    site.wait_for_enrolled(1).map_err(|error| agent.with_log(error))
 }
 
 fn a_proxy_comes_back_and_is_told() -> Outcome {

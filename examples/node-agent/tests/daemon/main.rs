@@ -3,6 +3,7 @@
 mod cni;
 mod command_line;
 mod hitless;
+mod interop;
 mod killed;
 mod life;
 mod many;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         hitless::cases(),
         killed::cases(),
         many::cases(),
+        interop::cases(),
     ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

@@ -4,12 +4,13 @@
 //! file that is written enrols its pod, one that is deleted has it released if it is still there. Write another name, with a dot before
 //! it, and rename: a file that is seen half written is bad, and a bad file changes nothing.
 
+mod memory;
 mod pod_file;
 mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::memory::MemoryError;
 pub use self::pod_file::{MAX_FILE, PodFileError};
 pub use self::reading::{FileError, FolderError};
 
+use self::memory::{Memory, RememberError, Remembered};
 use self::pod_file::PodFile;
 use self::reading::Reading;
 use super::handle::{Agent, PutError};
@@ -51,7 +54,19 @@ struct Known {
     brought: BTreeMap<Uid, Namespace>,
     /// What was put, and where its namespace was found.
     put: BTreeMap<Uid, Place>,
+    memory: Memory,
+    /// Whether what is remembered from before was compared with the files.
+    recalled: bool,
     problems: BTreeMap<String, String>,
+}
+
+/// A pod that a file names, and where it is.
+#[derive(Debug)]
+struct Found {
+    uid: Uid,
+    file: String,
+    pod: PodFile,
+    place: Place,
 }
 
 #[derive(Debug, Clone)]
@@ -81,6 +96,17 @@ impl Folder {
         Self { path: path.into(), known: Mutex::default() }
     }
 
+    /// Remembers on `file` what it has had enrolled: a pod whose file is deleted while no agent runs is then released by the next. A
+    /// file in memory of the machine, as namespaces are, and the folder's own.
+    ///
+    /// # Errors
+    /// [`MemoryError`], when there is such a file and it cannot be read.
+    pub fn remembering(self, file: &Path) -> Result<Self, MemoryError> {
+        let memory = Memory::open(file)?;
+        self.lock().memory = memory;
+        Ok(self)
+    }
+
     /// What is wrong now, by file.
     #[must_use]
     pub fn problems(&self) -> BTreeMap<String, String> {
@@ -96,10 +122,11 @@ impl Folder {
     fn follow(&self, agent: &Agent) -> Duration {
         let mut known = self.lock();
         let read = known.reading.update(&self.path);
-        let mut problems = known.follow(agent);
-        if let Err(error) = &read {
-            problems.insert(String::new(), Causes(error).to_string());
-        }
+        let problems = match &read {
+            Ok(()) => known.follow(agent),
+            // Nothing is known, so nothing changes.
+            Err(error) => BTreeMap::from([(String::new(), Causes(error).to_string())]),
+        };
         for (file, problem) in
             problems.iter().filter(|&(file, problem)| known.problems.get(file) != Some(problem))
         {
@@ -128,27 +155,29 @@ impl Known {
     fn follow(&mut self, agent: &Agent) -> BTreeMap<String, String> {
         let mut problems: BTreeMap<String, String> =
             self.reading.errors().map(|(file, error)| (file.to_owned(), Causes(error).to_string())).collect();
-        let mut named = BTreeSet::new();
-        let mut put = BTreeMap::new();
-        for (file, pod) in self.reading.pods() {
-            let uid = uid(file, pod);
-            let followed = if named.insert(uid.clone()) {
-                self.place(&uid, pod).and_then(|place| tell(agent, &uid, pod, &place).map(|()| place))
-            } else {
-                Err(FollowError::Twice { uid: uid.clone() })
-            };
-            match followed {
-                Ok(place) => {
-                    put.insert(uid, place);
-                }
-                Err(error) => {
-                    problems.insert(file.to_owned(), Causes(&error).to_string());
-                }
-            }
+        let (found, unplaced) = self.find();
+        let mut named: BTreeSet<Uid> = found.iter().map(|found| found.uid.clone()).collect();
+        if let Err(error) = self.remember(agent, &found) {
+            problems.insert(String::new(), Causes(&error).to_string());
         }
+        let mut put = BTreeMap::new();
+        let told = found.into_iter().map(|found| match tell(agent, &found) {
+            Ok(()) => {
+                put.insert(found.uid, found.place);
+                None
+            }
+            Err(error) => Some((found.file, FollowError::Put(error))),
+        });
+        let failed: Vec<(String, FollowError)> = told.flatten().collect();
+        for (uid, file, error) in unplaced {
+            named.insert(uid);
+            problems.insert(file, Causes(&error).to_string());
+        }
+        problems.extend(failed.into_iter().map(|(file, error)| (file, Causes(&error).to_string())));
         // A file that tells nothing may be of a pod that proxies serve.
         self.reading.mute().for_each(|file| agent.keep(file));
         named.extend(self.reading.mute().map(str::to_owned));
+        self.recall(agent, &named);
         for (uid, place) in std::mem::take(&mut self.put) {
             if put.contains_key(&uid) {
                 continue;
@@ -165,6 +194,51 @@ impl Known {
         self.brought.retain(|uid, _| named.contains(uid));
         self.put = put;
         problems
+    }
+
+    /// The pods that files name, with their places; and those without.
+    fn find(&self) -> (Vec<Found>, Vec<(Uid, String, FollowError)>) {
+        let (mut found, mut unplaced, mut named) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for (file, pod) in self.reading.pods() {
+            let (uid, file) = (uid(file, pod), file.to_owned());
+            let place = if named.insert(uid.clone()) {
+                self.place(&uid, pod)
+            } else {
+                Err(FollowError::Twice { uid: uid.clone() })
+            };
+            match place {
+                Ok(place) => found.push(Found { uid, file, pod: pod.clone(), place }),
+                Err(error) => unplaced.push((uid, file, error)),
+            }
+        }
+        (found, unplaced)
+    }
+
+    /// Remembers these, and those of before that the agent is not done with. What a runtime has brought, others remember.
+    fn remember(&mut self, agent: &Agent, found: &[Found]) -> Result<(), RememberError> {
+        let before = self.memory.pods().filter(|(uid, _)| !self.recalled || agent.has(uid));
+        let mut pods: BTreeMap<Uid, Remembered> =
+            before.map(|(uid, pod)| (uid.clone(), pod.clone())).collect();
+        for Found { uid, pod, place, .. } in found {
+            if let Some(path) = &place.path {
+                pods.insert(uid.clone(), Remembered::new(&pod.name, path, place.namespace.id()));
+            }
+        }
+        self.memory.remember(pods)
+    }
+
+    /// Once: what an agent before this one had enrolled, and no file names any more, is released.
+    fn recall(&mut self, agent: &Agent, named: &BTreeSet<Uid>) {
+        if std::mem::replace(&mut self.recalled, true) {
+            return;
+        }
+        for (uid, pod) in self.memory.pods().filter(|(uid, _)| !named.contains(*uid)) {
+            let Some(namespace) = pod.namespace() else { continue };
+            tracing::info!(uid, pod = %pod.pod_name(), "its file was deleted while no agent ran");
+            if let Err(error) = agent.release_pod(Pod::new(uid.clone(), pod.pod_name(), namespace)) {
+                tracing::warn!(uid, error = %Causes(&error), "a pod from before cannot be released");
+            }
+        }
     }
 
     /// Where a pod is now.
@@ -190,15 +264,11 @@ fn uid(file: &str, pod: &PodFile) -> Uid {
     pod.uid.clone().unwrap_or_else(|| file.to_owned())
 }
 
-fn tell(agent: &Agent, uid: &str, pod: &PodFile, place: &Place) -> Result<(), FollowError> {
-    let mut wanted = Pod::new(uid, pod.name.clone(), place.namespace.clone());
+fn tell(agent: &Agent, found: &Found) -> Result<(), PutError> {
+    let Found { uid, pod, place, .. } = found;
+    let mut wanted = Pod::new(uid.as_str(), pod.name.clone(), place.namespace.clone());
     wanted.existing = pod.existing;
-    if pod.in_mesh {
-        agent.put(wanted)?;
-    } else {
-        agent.release_pod(wanted)?;
-    }
-    Ok(())
+    if pod.in_mesh { agent.put(wanted) } else { agent.release_pod(wanted) }
 }
 
 impl Source for Arc<Folder> {

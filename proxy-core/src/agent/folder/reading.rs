@@ -78,21 +78,21 @@ impl Reading {
         let failed = |errno: rustix::io::Errno| FolderError::Read { path: path.into(), source: errno.into() };
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
         let folder = open(path, flags, Mode::empty()).map_err(failed)?;
-        let mut found = BTreeMap::new();
+        let mut names = Vec::new();
         for (count, entry) in Dir::read_from(&folder).map_err(failed)?.enumerate() {
             if count > MOST {
                 return Err(FolderError::TooMany { path: path.into() });
             }
-            let entry = entry.map_err(failed)?;
-            let Some((stem, name)) =
-                entry.file_name().to_str().ok().and_then(|name| Some((stem(name)?, name)))
-            else {
-                continue;
-            };
-            let before = self.files.remove(stem);
-            found.insert(stem.to_owned(), read(&folder, name, before));
+            // A name that is not text is no pod's.
+            names.extend(entry.map_err(failed)?.file_name().to_str().ok().map(str::to_owned));
         }
-        self.files = found;
+        // From here on nothing fails: what is known goes only with its file.
+        let mut before = std::mem::take(&mut self.files);
+        for name in names {
+            if let Some(stem) = stem(&name) {
+                self.files.insert(stem.to_owned(), read(&folder, &name, before.remove(stem)));
+            }
+        }
         Ok(())
     }
 
@@ -238,5 +238,16 @@ mod tests {
         reading.update(place.path()).unwrap();
         assert!(matches!(reading.update(Path::new("/nowhere")), Err(FolderError::Read { .. })));
         assert_eq!(reading.pods().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_with_too_many_files_changes_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("a.yaml"), POD).unwrap();
+        let mut reading = Reading::default();
+        reading.update(place.path()).unwrap();
+        (0..=MOST).for_each(|number| fs::write(place.path().join(number.to_string()), "").unwrap());
+        assert!(matches!(reading.update(place.path()), Err(FolderError::TooMany { .. })));
+        assert_eq!(said(&reading), (vec!["a"], vec![]));
     }
 }

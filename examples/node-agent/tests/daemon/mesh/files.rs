@@ -56,7 +56,8 @@ impl Files {
             let addresses = addresses.join(", ");
             writeln!(
                 workloads,
-                "- {{name: {name}, namespace: test, serviceAccount: {name}, workloadIps: [{addresses}], protocol: HBONE}}"
+                "- {{uid: {name}, name: {name}, namespace: test, serviceAccount: {name}, workloadIps: [{addresses}], \
+                 protocol: HBONE, node: node, network: \"\", services: {{}}}}"
             )?;
         }
         Ok(fs::write(self.path("workloads.yaml"), workloads)?)
@@ -67,6 +68,7 @@ impl Files {
         let mut command = Command::new(program("node-agent"));
         command.arg("run").arg("--zds").arg(self.path("zds/agent.sock")).arg("--pods").arg(self.path("pods"));
         command.arg("--control").arg(self.control()).arg("--ledger").arg(self.path("ledger.json"));
+        command.arg("--pods-memory").arg(self.path("file-pods.yaml"));
         command.arg("--cni").arg(self.cni()).env_remove("RUST_LOG");
         command
     }
