@@ -18,10 +18,6 @@ mod view;
 
 use self::args::{Args, Command};
 
-/// As in the proxy: freed buffers go back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     tracing_subscriber::fmt()

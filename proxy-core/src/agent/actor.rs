@@ -13,6 +13,7 @@ use super::backoff::Backoff;
 use super::decide::{Known, Pace, Rules, Serving, Step, Waiting, Wish, decide};
 use super::held::Held;
 use super::kernel::{Found, Istio, Kernel, StepError};
+use super::plans::Plans;
 use super::pod::Pod;
 use super::proxies::Proxies;
 use super::roster::Offer;
@@ -48,6 +49,7 @@ pub(super) struct Progress {
 pub(super) struct Surroundings {
     pub(super) kernel: Kernel,
     pub(super) proxies: Proxies,
+    pub(super) plans: Plans,
     pub(super) pace: Pace,
     pub(super) backoff: Backoff,
     pub(super) istio: Istio,
@@ -99,7 +101,7 @@ impl Actor {
             changed: false,
             not_before: None,
         };
-        let plan = Arc::new(target.pod.plan());
+        let plan = around.plans.of(&target.pod.intent);
         let held = held(&around, &target.pod);
         let actor = Self {
             around,
@@ -151,7 +153,7 @@ impl Actor {
         if moved || old.intent != new.intent {
             self.known.rules = Rules::Unknown;
             self.known.was_in_place = false;
-            self.plan = Arc::new(new.plan());
+            self.plan = self.around.plans.of(&new.intent);
         }
         let held = !self.held.is_for(&new.namespace, &new.intent);
         if held {

@@ -17,6 +17,7 @@ use super::actor::{Actor, Progress, Surroundings, Target};
 use super::backoff::Backoff;
 use super::decide::{Pace, Serving};
 use super::kernel::{Istio, Kernel};
+use super::plans::Plans;
 use super::pod::Pod;
 use super::probes;
 use super::proxies::Proxies;
@@ -138,7 +139,15 @@ impl Agent {
         let pace = Pace { resync, patience, poll };
         let (addresses, changed) = watch::channel(());
         let kernel = Kernel::new(threads);
-        let around = Surroundings { kernel, proxies: proxies.clone(), pace, backoff, istio, addresses };
+        let around = Surroundings {
+            kernel,
+            proxies: proxies.clone(),
+            plans: Plans::default(),
+            pace,
+            backoff,
+            istio,
+            addresses,
+        };
         let own = Namespace::current()?.id();
         let (holding, stopped) = (proxies.clone().hold(), stop.clone());
         tasks.spawn(async move { stopped.run_until_cancelled(holding).await });

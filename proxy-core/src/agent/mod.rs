@@ -38,6 +38,7 @@ pub mod folder;
 mod handle;
 mod held;
 mod kernel;
+mod plans;
 mod pod;
 mod probes;
 mod proxies;

@@ -1,7 +1,7 @@
 //! Pod: what is wanted of one pod.
 
 use netns::Namespace;
-use redirect::{Existing, Intent, Plan};
+use redirect::{Existing, Intent};
 
 use crate::workload::{PodName, Uid};
 
@@ -25,11 +25,6 @@ impl Pod {
     #[must_use]
     pub fn new(uid: impl Into<Uid>, name: PodName, namespace: Namespace) -> Self {
         Self { uid: uid.into(), name, namespace, intent: Intent::ambient(), existing: Existing::Keep }
-    }
-
-    /// The rules for it.
-    pub(super) fn plan(&self) -> Plan {
-        Plan::new(&self.intent)
     }
 
     /// Whether `other` wants the same of the same pod.
