@@ -34,7 +34,7 @@ struct Ztunnel {
 impl Ztunnel {
     /// Its environment: `src/config.rs` in its source.
     fn start(node: &Namespace, files: &Files) -> Result<Self> {
-        let socket = files.path().join("ztunnel.sock");
+        let socket = files.path().join("ztunnel/agent.sock");
         let mut agent = Agent::start(&socket)?;
         let mut command = Command::new(std::env::var_os(PROGRAM).ok_or("no ztunnel")?);
         command.env("FAKE_CA", "true").env("XDS_ADDRESS", "").env("PROXY_MODE", "shared");
