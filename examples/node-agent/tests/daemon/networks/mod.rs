@@ -1,5 +1,7 @@
 //! Any CNI: on each network pods are captured both ways, and nothing of the network or of the node changes.
 
+mod bpf;
+mod past_the_host;
 mod plugins;
 mod state;
 mod without_plugins;
@@ -34,6 +36,12 @@ struct Attached {
     _far: Option<Namespace>,
 }
 
+impl Attached {
+    fn pods(&self) -> [&Member; 3] {
+        [&self.client, &self.server, &self.outsider]
+    }
+}
+
 /// Nobody who does not prove an identity.
 const STRICT: &str = "policies: [{name: strict, namespace: test, scope: Namespace, action: Deny, rules: [[[{notPrincipals: [Presence: []]}]]]}]\n";
 
@@ -63,8 +71,8 @@ fn any_network(attach: fn(&Site) -> Result<Attached>) -> Outcome {
     let attached = attach(&site)?;
     let scene = Scene { site, attached, agent, proxy };
     scene.know("")?;
-    let Attached { client, server, outsider, .. } = &scene.attached;
-    let pods = [client, server, outsider];
+    let pods = scene.attached.pods();
+    let [client, server, outsider] = pods;
     // Applications talk, so that what the kernel learns by itself is learnt.
     scene.all_reach()?;
     let before = pods.map(|pod| state(&pod.namespace));
