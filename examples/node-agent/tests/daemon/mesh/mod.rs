@@ -36,9 +36,12 @@ pub(crate) fn with_programs(name: &str, body: impl FnOnce() -> Outcome + Send + 
     test(name, body).needs_path(program("node-proxy")).needs_path(program("inpod-cni"))
 }
 
-/// A program of the workspace, beside the agent.
+/// A program of the workspace: beside the agent, or in the folder that `INPOD_PROGRAMS` names, for users who may not enter the checkout.
 pub(crate) fn program(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_node-agent")).with_file_name(name)
+    match std::env::var_os("INPOD_PROGRAMS") {
+        Some(folder) => PathBuf::from(folder).join(name),
+        None => PathBuf::from(env!("CARGO_BIN_EXE_node-agent")).with_file_name(name),
+    }
 }
 
 /// A node.
