@@ -6,7 +6,10 @@ use redirect::{Intent, Plan};
 
 /// One plan for all pods that want the same, for as long as there is one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Plans(Arc<Mutex<Vec<(Intent, Weak<Plan>)>>>);
+pub(super) struct Plans(Arc<Mutex<Vec<Shared>>>);
+
+/// What some pods want, and the rules for it.
+type Shared = (Intent, Weak<Plan>);
 
 impl Plans {
     pub(super) fn of(&self, intent: &Intent) -> Arc<Plan> {

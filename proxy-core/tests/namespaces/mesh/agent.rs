@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use inpod_proxy_core::Node;
 use inpod_proxy_core::zds::agent::{Connection, Listener, RequestError};
@@ -94,7 +95,8 @@ impl Following {
             let follower = Follower::new(&agent, node);
             // A test that has ended does not listen.
             let _ = sender.send(follower.status());
-            drop(runtime.block_on(follower.run(&stopped)));
+            // It is gone only once nothing of it accepts any more.
+            runtime.block_on(async { follower.run(&stopped).await.drain(Duration::ZERO).await });
         })?;
         Ok(Self { stop, status: receiver.recv_timeout(LIMIT)?, thread: Some(thread) })
     }
