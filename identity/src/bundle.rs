@@ -12,9 +12,9 @@ use crate::trust_domain::TrustDomain;
 
 /// The roots of one trust domain.
 ///
-/// Instances have at least one root, and every root is a CA that may sign certificates. A bundle speaks for its own
-/// trust domain only: a root that signs an id of another one is not believed. A root outside its validity vouches for
-/// nobody. Cloning shares.
+/// Every root is a CA that may sign certificates, and there is at least one, but for [`of_nobody`](Self::of_nobody). A
+/// bundle speaks for its own trust domain only: a root that signs an id of another one is not believed. A root outside
+/// its validity vouches for nobody. At most 64 roots. Cloning shares.
 #[derive(Clone)]
 pub struct Bundle(Arc<Inner>);
 
@@ -22,8 +22,19 @@ struct Inner {
     trust_domain: TrustDomain,
     roots: Vec<CertificateDer<'static>>,
     /// What path building needs of each root, in the same order.
-    anchors: Vec<(TrustAnchor<'static>, Validity)>,
+    anchors: Vec<Anchor>,
 }
+
+struct Anchor {
+    anchor: TrustAnchor<'static>,
+    validity: Validity,
+    /// Whether its revocation lists count.
+    may_sign_crls: bool,
+}
+
+/// The most roots of a trust domain: one in use, its successor, and a generation of each kind of key, many times over.
+/// Each one more of the same name is a signature for us to check.
+const MAX_ROOTS: usize = 64;
 
 impl Bundle {
     /// The bundle of `trust_domain` with these `roots`.
@@ -31,12 +42,21 @@ impl Bundle {
         if roots.is_empty() {
             return Err(BundleError::Empty);
         }
+        if roots.len() > MAX_ROOTS {
+            return Err(BundleError::TooMany { limit: MAX_ROOTS, actual: roots.len() });
+        }
         let anchors = roots
             .iter()
             .enumerate()
             .map(|(index, root)| read_anchor(index, root))
             .collect::<Result<_, _>>()?;
         Ok(Self(Arc::new(Inner { trust_domain, roots, anchors })))
+    }
+
+    /// The bundle of a trust domain that has taken back all its keys: it vouches for nobody (SPIFFE Trust Domain and Bundle
+    /// §4.1.3). To have no keys is never an accident: [`new`](Self::new) refuses it.
+    pub fn of_nobody(trust_domain: TrustDomain) -> Self {
+        Self(Arc::new(Inner { trust_domain, roots: Vec::new(), anchors: Vec::new() }))
     }
 
     /// The bundle of `trust_domain` with every certificate in a PEM text.
@@ -61,21 +81,27 @@ impl Bundle {
 
     /// The roots that are valid at `now`.
     pub(crate) fn anchors(&self, now: UnixTime) -> Vec<TrustAnchor<'_>> {
-        let valid = self.0.anchors.iter().filter(|(_, validity)| validity.contains(now));
-        valid.map(|(anchor, _)| borrow(anchor)).collect()
+        let valid = self.0.anchors.iter().filter(|anchor| anchor.validity.contains(now));
+        valid.map(|anchor| borrow(&anchor.anchor)).collect()
+    }
+
+    /// The roots whose revocation lists count.
+    pub(crate) fn crl_signers(&self) -> impl Iterator<Item = &TrustAnchor<'static>> + Clone {
+        self.0.anchors.iter().filter(|anchor| anchor.may_sign_crls).map(|anchor| &anchor.anchor)
     }
 }
 
-fn read_anchor(
-    index: usize,
-    root: &CertificateDer<'static>,
-) -> Result<(TrustAnchor<'static>, Validity), BundleError> {
+fn read_anchor(index: usize, root: &CertificateDer<'static>) -> Result<Anchor, BundleError> {
     let certificate =
         Certificate::parse(root).map_err(|error| BundleError::Root { index, source: error.into() })?;
     certificate.check_authority().map_err(|source| BundleError::Root { index, source })?;
     let anchor = webpki::anchor_from_trusted_cert(root)
         .map_err(|error| BundleError::Anchor { index, source: PathError(error) })?;
-    Ok((anchor.to_owned(), certificate.validity()))
+    Ok(Anchor {
+        anchor: anchor.to_owned(),
+        validity: certificate.validity(),
+        may_sign_crls: certificate.may_sign_crls(),
+    })
 }
 
 /// The anchor without a copy of its bytes.

@@ -16,6 +16,25 @@ use x509_parser::prelude::FromDer;
 use crate::error::{AuthorityError, LeafError, MalformedCertificate};
 use crate::spiffe_id::SpiffeId;
 
+/// The most alternative names of a leaf. Meshes put one there, and issuers for gateways a few dozen.
+const MAX_NAMES: usize = 64;
+
+/// How much of X509-SVID is asked of what a peer shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rules {
+    /// What the text makes who validates check (§2, §3.1, §4.4, §5), and that what is said is right: a key usage that is
+    /// there has digitalSignature.
+    ///
+    /// Meshes exist whose leafs have no key usage, or one that is not critical.
+    #[default]
+    Validator,
+    /// What the text asks of who issues, too: the key usage is there and critical (§4.3), also of intermediates; the names
+    /// are critical when the subject is empty (§3.1); an intermediate's SPIFFE id, if it has one, has no path (§3.2).
+    ///
+    /// Roots are who they are for being in the bundle, and are not asked.
+    Issuer,
+}
+
 /// A parsed certificate.
 pub(crate) struct Certificate<'a>(X509Certificate<'a>);
 
@@ -29,30 +48,36 @@ impl<'a> Certificate<'a> {
     }
 
     /// The id of a workload, if this certificate keeps the rules for one (X509-SVID §4, §5.2).
-    ///
-    /// Meshes exist whose leafs have no key usage, or one that is not critical; both are accepted, a wrong one is not.
-    pub(crate) fn leaf_id(&self) -> Result<SpiffeId, LeafError> {
+    pub(crate) fn leaf_id(&self, rules: Rules) -> Result<SpiffeId, LeafError> {
         if self.is_authority()? {
             return Err(LeafError::Authority);
         }
-        if let Some(usage) = self.0.key_usage().map_err(MalformedCertificate)? {
-            if usage.value.key_cert_sign() || usage.value.crl_sign() {
-                return Err(LeafError::MaySign);
-            }
-            if !usage.value.digital_signature() {
-                return Err(LeafError::NoDigitalSignature);
-            }
-        }
-        match self.0.extended_key_usage().map_err(MalformedCertificate)? {
-            Some(usage) if !(usage.value.server_auth && usage.value.client_auth) => {
-                return Err(LeafError::ExtendedKeyUsage);
-            }
-            _ => {}
-        }
-        let id: SpiffeId = self.only_uri()?.parse().map_err(LeafError::NotSpiffe)?;
+        self.check_leaf_usage(rules)?;
+        let id: SpiffeId = self.only_uri(rules)?.parse().map_err(LeafError::NotSpiffe)?;
         match id.path().is_empty() {
             true => Err(LeafError::NoPath { trust_domain: id.trust_domain() }),
             false => Ok(id),
+        }
+    }
+
+    /// X509-SVID §4.3 and §4.4, for leafs.
+    fn check_leaf_usage(&self, rules: Rules) -> Result<(), LeafError> {
+        match (self.0.key_usage().map_err(MalformedCertificate)?, rules) {
+            (Some(usage), _) if usage.value.key_cert_sign() || usage.value.crl_sign() => {
+                return Err(LeafError::MaySign);
+            }
+            (Some(usage), _) if !usage.value.digital_signature() => {
+                return Err(LeafError::NoDigitalSignature);
+            }
+            (Some(usage), Rules::Issuer) if !usage.critical => return Err(LeafError::KeyUsageNotCritical),
+            (None, Rules::Issuer) => return Err(LeafError::NoKeyUsage),
+            _ => {}
+        }
+        match self.0.extended_key_usage().map_err(MalformedCertificate)? {
+            Some(usage) if !(usage.value.server_auth && usage.value.client_auth) => {
+                Err(LeafError::ExtendedKeyUsage)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -65,6 +90,33 @@ impl<'a> Certificate<'a> {
             Some(usage) if !usage.value.key_cert_sign() => Err(AuthorityError::MayNotSign),
             _ => Ok(()),
         }
+    }
+
+    /// Checks what X509-SVID §3.2 and §4.3 ask of who issues an intermediate. Path building asked the rest.
+    pub(crate) fn check_issued_authority(&self) -> Result<(), AuthorityError> {
+        self.check_authority()?;
+        match self.0.key_usage().map_err(MalformedCertificate)? {
+            None => return Err(AuthorityError::NoKeyUsage),
+            Some(usage) if !usage.critical => return Err(AuthorityError::KeyUsageNotCritical),
+            Some(_) => {}
+        }
+        let names = self.0.subject_alternative_name().map_err(MalformedCertificate)?;
+        let has_path = names.is_some_and(|names| {
+            let ids = names.value.general_names.iter().filter_map(|name| match name {
+                GeneralName::URI(uri) => uri.parse::<SpiffeId>().ok(),
+                _ => None,
+            });
+            ids.into_iter().any(|id| !id.path().is_empty())
+        });
+        match has_path {
+            true => Err(AuthorityError::IdWithPath),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it may sign revocation lists (RFC 5280 §6.3.3 (f)).
+    pub(crate) fn may_sign_crls(&self) -> bool {
+        self.0.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.crl_sign()))
     }
 
     /// The SubjectPublicKeyInfo, in DER.
@@ -82,11 +134,17 @@ impl<'a> Certificate<'a> {
     }
 
     /// The one URI among the alternative names. Other kinds of names may be there, in any number.
-    fn only_uri(&self) -> Result<&str, LeafError> {
-        let names = match self.0.subject_alternative_name().map_err(MalformedCertificate)? {
-            Some(names) => names.value.general_names.as_slice(),
-            None => return Err(LeafError::NoUri),
+    fn only_uri(&self, rules: Rules) -> Result<&str, LeafError> {
+        let Some(extension) = self.0.subject_alternative_name().map_err(MalformedCertificate)? else {
+            return Err(LeafError::NoUri);
         };
+        if rules == Rules::Issuer && !extension.critical && self.0.subject().iter_rdn().next().is_none() {
+            return Err(LeafError::NamesNotCritical);
+        }
+        let names = extension.value.general_names.as_slice();
+        if names.len() > MAX_NAMES {
+            return Err(LeafError::TooManyNames { limit: MAX_NAMES, actual: names.len() });
+        }
         // A name that cannot be read could be a second URI.
         if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
             return Err(MalformedCertificate(X509Error::InvalidExtensions).into());

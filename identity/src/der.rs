@@ -22,8 +22,8 @@ pub(crate) fn take(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     }
     let (length, der) = match length {
         0..=0x7f => (usize::from(length), der),
-        // Two bytes hold the length of any key or certificate that there is.
-        0x81 | 0x82 => {
+        // Two bytes hold the length of any key or certificate that there is, and three that of any revocation list.
+        0x81..=0x83 => {
             let (length, der) = der.split_at_checked(usize::from(length & 0x7f))?;
             (length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), der)
         }

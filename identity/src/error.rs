@@ -4,6 +4,7 @@
 use thiserror::Error;
 
 use crate::expected::Expected;
+use crate::revocation::RevocationError;
 use crate::spiffe_id::SpiffeId;
 use crate::trust_domain::TrustDomain;
 
@@ -117,9 +118,26 @@ pub enum LeafError {
     /// It has a key usage, without digitalSignature.
     #[error("key usage lacks digitalSignature")]
     NoDigitalSignature,
+    /// It has no key usage, and the rules ask for one.
+    #[error("certificate has no key usage")]
+    NoKeyUsage,
+    /// Its key usage is not critical, and the rules ask for that.
+    #[error("key usage is not critical")]
+    KeyUsageNotCritical,
     /// It has an extended key usage, without both serverAuth and clientAuth.
     #[error("extended key usage lacks serverAuth or clientAuth")]
     ExtendedKeyUsage,
+    /// Its subject is empty and its names are not critical, and the rules ask for that.
+    #[error("alternative names are not critical although the subject is empty")]
+    NamesNotCritical,
+    /// It has more names than are looked at.
+    #[error("certificate has {actual} alternative names, more than {limit}")]
+    TooManyNames {
+        /// The most that are accepted.
+        limit: usize,
+        /// How many there are.
+        actual: usize,
+    },
     /// It names no URI.
     #[error("certificate has no URI name")]
     NoUri,
@@ -153,6 +171,15 @@ pub enum AuthorityError {
     /// Its key usage lacks keyCertSign.
     #[error("key usage does not let it sign certificates")]
     MayNotSign,
+    /// It has no key usage, and the rules ask for one.
+    #[error("certificate has no key usage")]
+    NoKeyUsage,
+    /// Its key usage is not critical, and the rules ask for that.
+    #[error("key usage is not critical")]
+    KeyUsageNotCritical,
+    /// It has a SPIFFE id with a path, as only workloads may, and the rules ask for that.
+    #[error("id of a signing certificate has a path")]
+    IdWithPath,
 }
 
 /// Why a chain is not even looked at.
@@ -220,6 +247,14 @@ pub enum BundleError {
     /// There is no root: such a bundle would trust nobody, which is never meant.
     #[error("bundle has no root")]
     Empty,
+    /// There are too many roots.
+    #[error("bundle has {actual} roots, more than {limit}")]
+    TooMany {
+        /// The most that are accepted.
+        limit: usize,
+        /// How many there are.
+        actual: usize,
+    },
     /// The PEM text.
     #[error("bundle is unreadable")]
     Pem(#[from] PemError),
@@ -241,10 +276,51 @@ pub enum BundleError {
     },
 }
 
-/// What path building (RFC 5280 §6) found wrong.
+/// Why bundles and aliases are not a [`Trust`](crate::Trust).
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(transparent)]
-pub struct PathError(#[from] pub(crate) webpki::Error);
+#[non_exhaustive]
+pub enum TrustError {
+    /// Two bundles are of one trust domain.
+    #[error("trust domain {trust_domain} has two bundles")]
+    TwoBundles {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// The bundle is of a trust domain that is an alias of another.
+    #[error("trust domain {trust_domain} is an alias and can have no bundle")]
+    IsAlias {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// What should be an alias has a bundle of its own.
+    #[error("trust domain {trust_domain} has a bundle and can be no alias")]
+    HasBundle {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// What should have an alias has no bundle.
+    #[error("trust domain {trust_domain} has no bundle that an alias could use")]
+    NoBundle {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
+}
+
+/// What path building (RFC 5280 §6) found wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathError(pub(crate) webpki::Error);
+
+impl std::error::Error for PathError {}
+
+impl std::fmt::Display for PathError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            // It would list every usage of a certificate that a peer shows.
+            webpki::Error::RequiredEkuNotFoundContext(_) => f.write_str("RequiredEkuNotFound"),
+            error => write!(f, "{error}"),
+        }
+    }
+}
 
 /// Why a chain does not prove an identity.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -256,15 +332,13 @@ pub enum VerifyError {
     /// The chain's first certificate.
     #[error("certificate is not a workload's")]
     Leaf(#[from] LeafError),
-    /// The id is of a trust domain that the bundle does not speak for.
-    #[error("id is of trust domain {actual}, and only {expected} is trusted")]
+    /// The id is of a trust domain that nobody here vouches for.
+    #[error("id is of trust domain {trust_domain}, which is not trusted")]
     TrustDomain {
-        /// The bundle's trust domain.
-        expected: TrustDomain,
         /// The id's trust domain.
-        actual: TrustDomain,
+        trust_domain: TrustDomain,
     },
-    /// Every root of the bundle has expired or is not valid yet.
+    /// The bundle has no root, or each has expired or is not valid yet.
     #[error("no root of trust domain {trust_domain} is valid now")]
     NoRootNow {
         /// The bundle's trust domain.
@@ -273,6 +347,12 @@ pub enum VerifyError {
     /// No valid path leads from the chain to a root.
     #[error("certificate is not vouched for")]
     Path(#[from] PathError),
+    /// A signing certificate of the path breaks a rule that was asked for.
+    #[error("intermediate certificate is not as its issuer should have made it")]
+    Intermediate(#[from] AuthorityError),
+    /// A path leads to a root, and is revoked, or may be.
+    #[error("certificate is not in good standing")]
+    Revocation(#[from] RevocationError),
 }
 
 /// The peer proved who it is, and is not who was expected.

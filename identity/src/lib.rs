@@ -62,23 +62,30 @@ mod error;
 mod expected;
 mod pem;
 mod private_key;
+mod revocation;
 mod service_account;
+mod shared_trust;
 mod spiffe_id;
 mod svid;
 pub mod tls;
+mod trust;
 mod trust_domain;
 mod verify;
 
 pub use bundle::Bundle;
 #[cfg(feature = "ca")]
 pub use ca::{Ca, CaError, IssueError, SignError};
+pub use certificate::Rules;
 pub use error::{
     AuthorityError, BundleError, ChainError, KeyError, LeafError, MalformedCertificate, ParseError,
-    PathError, PemError, ServiceAccountError, SvidError, TlsError, Unexpected, VerifyError,
+    PathError, PemError, ServiceAccountError, SvidError, TlsError, TrustError, Unexpected, VerifyError,
 };
 pub use expected::{Authorizer, Expected};
+pub use revocation::{Crls, CrlsError, ExpiredCrl, RevocationError, RevocationPolicy, UnknownStatus};
 pub use service_account::ServiceAccount;
+pub use shared_trust::SharedTrust;
 pub use spiffe_id::SpiffeId;
 pub use svid::Svid;
+pub use trust::Trust;
 pub use trust_domain::TrustDomain;
 pub use verify::{Role, verify};

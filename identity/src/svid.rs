@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::certificate::{Certificate, Validity};
+use crate::certificate::{Certificate, Rules, Validity};
 use crate::error::{ChainError, SvidError};
 use crate::spiffe_id::SpiffeId;
 use crate::{chain, pem, private_key};
@@ -32,7 +32,7 @@ impl Svid {
         let (leaf, intermediates) = chain.split_first().ok_or(ChainError::Empty)?;
         chain::check_size(leaf, intermediates)?;
         let leaf = Certificate::parse(leaf).map_err(|error| SvidError::Leaf(error.into()))?;
-        let (id, validity) = (leaf.leaf_id()?, leaf.validity());
+        let (id, validity) = (leaf.leaf_id(Rules::Validator)?, leaf.validity());
         private_key::check_matches(&key, leaf.public_key_info())?;
         Ok(Self(Arc::new(Inner { chain, key, id, validity })))
     }

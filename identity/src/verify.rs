@@ -1,13 +1,16 @@
 //! [`verify()`]: does this chain prove an identity?
 
+use std::cell::Cell;
+
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::bundle::Bundle;
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Rules};
 use crate::chain;
-use crate::error::{ChainError, LeafError, PathError, VerifyError};
+use crate::error::{AuthorityError, ChainError, LeafError, PathError, VerifyError};
 use crate::spiffe_id::SpiffeId;
+use crate::trust::Trust;
 
 /// Which end of the connection the chain's owner is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,42 +21,43 @@ pub enum Role {
     Server,
 }
 
-/// The identity that `chain`, the workload's certificate first, proves to those who trust `bundle`.
+/// The identity that `chain`, the workload's certificate first, proves to those who believe `trust`.
 ///
 /// In this order: the chain is at most four certificates and 16 KiB; the leaf keeps the rules of X509-SVID §4 and §5.2,
-/// so that it has exactly one URI, which is a SPIFFE id with a path; the id is of the bundle's trust domain; a path of
-/// valid signatures and dates leads to a root that is valid too (RFC 5280 §6), with `algorithms` only.
+/// so that it has exactly one URI, which is a SPIFFE id with a path; `trust` has a bundle for the id's trust domain; a
+/// path of valid signatures, dates and usages leads to a root of that bundle which is valid too (RFC 5280 §6), with
+/// `algorithms` only, at most a hundred signatures being tried; nothing on the path is revoked.
 ///
 /// Whether the identity is the one that was expected is the [`Authorizer`](crate::Authorizer)'s to say, and whether the
 /// peer holds the key is TLS's: this function alone does not authenticate anyone.
+///
+/// Name constraints on URIs are not understood: a chain with one is refused (X509-SVID §4.2).
 pub fn verify(
     chain: &[CertificateDer<'_>],
-    bundle: &Bundle,
+    trust: impl Into<Trust>,
     role: Role,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
     now: UnixTime,
 ) -> Result<SpiffeId, VerifyError> {
     let (leaf, intermediates) = chain.split_first().ok_or(ChainError::Empty)?;
-    verify_leaf(leaf, intermediates, bundle, role, algorithms, now)
+    verify_leaf(leaf, intermediates, &trust.into(), role, algorithms, now)
 }
 
 /// [`verify()`], for those who have the leaf apart.
 pub(crate) fn verify_leaf(
     leaf: &CertificateDer<'_>,
     intermediates: &[CertificateDer<'_>],
-    bundle: &Bundle,
+    trust: &Trust,
     role: Role,
     algorithms: &[&dyn SignatureVerificationAlgorithm],
     now: UnixTime,
 ) -> Result<SpiffeId, VerifyError> {
     chain::check_size(leaf, intermediates)?;
-    let id = Certificate::parse(leaf).map_err(LeafError::from)?.leaf_id()?;
-    if id.trust_domain() != *bundle.trust_domain() {
-        return Err(VerifyError::TrustDomain {
-            expected: bundle.trust_domain().clone(),
-            actual: id.trust_domain(),
-        });
-    }
+    let id = Certificate::parse(leaf).map_err(LeafError::from)?.leaf_id(trust.rules())?;
+    let trust_domain = id.trust_domain();
+    let Some(bundle) = trust.bundle(&trust_domain) else {
+        return Err(VerifyError::TrustDomain { trust_domain });
+    };
     let anchors = bundle.anchors(now);
     if anchors.is_empty() {
         return Err(VerifyError::NoRootNow { trust_domain: bundle.trust_domain().clone() });
@@ -62,10 +66,40 @@ pub(crate) fn verify_leaf(
         Role::Client => KeyUsage::client_auth(),
         Role::Server => KeyUsage::server_auth(),
     };
-    EndEntityCert::try_from(leaf)
-        .and_then(|leaf| {
-            leaf.verify_for_usage(algorithms, &anchors, intermediates, now, usage, None, None).map(|_path| ())
+    // Path building takes only its own errors from us, so that ours wait here until no other path is found.
+    let refusal = Cell::new(None);
+    let check = |path: &VerifiedPath<'_>| {
+        check_path(path, trust, bundle, algorithms, now).map_err(|error| {
+            refusal.set(Some(error));
+            webpki::Error::CertRevoked
         })
-        .map_err(PathError)?;
-    Ok(id)
+    };
+    let found = EndEntityCert::try_from(leaf).and_then(|leaf| {
+        leaf.verify_for_usage(algorithms, &anchors, intermediates, now, usage, None, Some(&check))
+            .map(|_path| ())
+    });
+    match found {
+        Ok(()) => Ok(id),
+        Err(error) => Err(refusal.take().unwrap_or_else(|| PathError(error).into())),
+    }
+}
+
+/// What is asked of a path beyond RFC 5280 §6.1.
+fn check_path(
+    path: &VerifiedPath<'_>,
+    trust: &Trust,
+    bundle: &Bundle,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+    now: UnixTime,
+) -> Result<(), VerifyError> {
+    if trust.rules() == Rules::Issuer {
+        for intermediate in path.intermediate_certificates() {
+            let intermediate = intermediate.der();
+            Certificate::parse(&intermediate).map_err(AuthorityError::from)?.check_issued_authority()?;
+        }
+    }
+    if !trust.revocation().is_idle() {
+        trust.revocation().check(path, bundle, algorithms, now)?;
+    }
+    Ok(())
 }

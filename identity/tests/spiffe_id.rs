@@ -1,6 +1,6 @@
 //! Ids, trust domains and service accounts by the vectors of `vectors/`, and beside another implementation.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
+#![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod vectors;
 

@@ -9,19 +9,21 @@ use rustls::crypto::CryptoProvider;
 use rustls_pki_types::ServerName;
 
 use super::verifier::PeerVerifier;
-use crate::bundle::Bundle;
 use crate::error::TlsError;
 use crate::expected::Authorizer;
+use crate::shared_trust::SharedTrust;
 use crate::svid::Svid;
 
-/// What a client needs to prove `svid` and to accept a server that `bundle` vouches for and `authorizer` lets in.
+/// What a client needs to prove `svid` and to accept a server that `trust` believes and `authorizer` lets in.
+///
+/// `trust` is a [`Bundle`](crate::Bundle), a [`Trust`](crate::Trust), or a [`SharedTrust`], which can be replaced later.
 pub fn client_config(
     provider: &Arc<CryptoProvider>,
     svid: &Svid,
-    bundle: &Bundle,
+    trust: impl Into<SharedTrust>,
     authorizer: Arc<dyn Authorizer>,
 ) -> Result<ClientConfig, TlsError> {
-    let verifier = Arc::new(PeerVerifier::new(provider, bundle, authorizer));
+    let verifier = Arc::new(PeerVerifier::new(provider, trust.into(), authorizer));
     let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Provider)?

@@ -2,7 +2,7 @@
 
 use rustls::CommonState;
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Rules};
 use crate::spiffe_id::SpiffeId;
 
 /// The peer's identity, once the handshake is finished; before, nothing is proven and there is none.
@@ -13,5 +13,5 @@ pub fn peer_id(state: &CommonState) -> Option<SpiffeId> {
     if state.is_handshaking() {
         return None;
     }
-    Certificate::parse(state.peer_certificates()?.first()?).ok()?.leaf_id().ok()
+    Certificate::parse(state.peer_certificates()?.first()?).ok()?.leaf_id(Rules::Validator).ok()
 }

@@ -7,19 +7,21 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
 
 use super::verifier::PeerVerifier;
-use crate::bundle::Bundle;
 use crate::error::TlsError;
 use crate::expected::Authorizer;
+use crate::shared_trust::SharedTrust;
 use crate::svid::Svid;
 
-/// What a server needs to prove `svid` and to accept a client that `bundle` vouches for and `authorizer` lets in.
+/// What a server needs to prove `svid` and to accept a client that `trust` believes and `authorizer` lets in.
+///
+/// `trust` is a [`Bundle`](crate::Bundle), a [`Trust`](crate::Trust), or a [`SharedTrust`], which can be replaced later.
 pub fn server_config(
     provider: &Arc<CryptoProvider>,
     svid: &Svid,
-    bundle: &Bundle,
+    trust: impl Into<SharedTrust>,
     authorizer: Arc<dyn Authorizer>,
 ) -> Result<ServerConfig, TlsError> {
-    let verifier = Arc::new(PeerVerifier::new(provider, bundle, authorizer));
+    let verifier = Arc::new(PeerVerifier::new(provider, trust.into(), authorizer));
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsError::Provider)?

@@ -11,22 +11,27 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::bundle::Bundle;
 use crate::error::{PathError, VerifyError};
 use crate::expected::Authorizer;
+use crate::revocation::RevocationError;
+use crate::shared_trust::SharedTrust;
 use crate::verify::{Role, verify_leaf};
 
 /// Accepts a peer whose chain proves an identity that the authorizer lets in.
 #[derive(Debug)]
 pub(super) struct PeerVerifier {
-    bundle: Bundle,
+    trust: SharedTrust,
     authorizer: Arc<dyn Authorizer>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl PeerVerifier {
-    pub(super) fn new(provider: &CryptoProvider, bundle: &Bundle, authorizer: Arc<dyn Authorizer>) -> Self {
-        Self { bundle: bundle.clone(), authorizer, algorithms: provider.signature_verification_algorithms }
+    pub(super) fn new(
+        provider: &CryptoProvider,
+        trust: SharedTrust,
+        authorizer: Arc<dyn Authorizer>,
+    ) -> Self {
+        Self { trust, authorizer, algorithms: provider.signature_verification_algorithms }
     }
 
     fn verify_peer(
@@ -36,7 +41,7 @@ impl PeerVerifier {
         role: Role,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let id = verify_leaf(leaf, intermediates, &self.bundle, role, self.algorithms.all, now)
+        let id = verify_leaf(leaf, intermediates, &self.trust.current(), role, self.algorithms.all, now)
             .map_err(refuse_certificate)?;
         self.authorizer.authorize(&id).map_err(refuse)
     }
@@ -63,6 +68,7 @@ fn refuse_certificate(error: VerifyError) -> Error {
             CertificateError::NotValidYetContext { time, not_before }.into()
         }
         VerifyError::Path(PathError(UnknownIssuer)) => CertificateError::UnknownIssuer.into(),
+        VerifyError::Revocation(RevocationError::Revoked { .. }) => CertificateError::Revoked.into(),
         error => refuse(error),
     }
 }

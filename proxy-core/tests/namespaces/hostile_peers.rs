@@ -117,8 +117,7 @@ async fn open(tls: TlsStream<TcpStream>, target: Target) -> Result<Result<hbone:
 /// What a good peer's TLS is like: it proves `svid`, and wants any identity of the mesh.
 fn proving(root: &Root, svid: &Svid) -> Result<ClientConfig> {
     let anyone = Arc::new(Expected::in_trust_domain(trust_domain()));
-    let mut config =
-        identity::tls::client_config(&identity::tls::aws_lc_rs(), svid, &root.bundle()?, anyone)?;
+    let mut config = identity::tls::client_config(&identity::tls::aws_lc_rs(), svid, root.bundle()?, anyone)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
