@@ -81,7 +81,7 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Checks that this certificate may vouch for others (X509-SVID §4).
+    /// Checks that this certificate may vouch for others (X509-SVID §4, RFC 5280 §6.1.4 (k) and (n)).
     pub(crate) fn check_authority(&self) -> Result<(), AuthorityError> {
         if !self.is_authority()? {
             return Err(AuthorityError::NotAuthority);
@@ -92,9 +92,9 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Checks what X509-SVID §3.2 and §4.3 ask of who issues an intermediate. Path building asked the rest.
-    pub(crate) fn check_issued_authority(&self) -> Result<(), AuthorityError> {
-        self.check_authority()?;
+    /// Checks what X509-SVID §3.2 and §4.3 ask of who issues a signing certificate, beyond
+    /// [`check_authority`](Self::check_authority).
+    pub(crate) fn check_as_issued(&self) -> Result<(), AuthorityError> {
         match self.0.key_usage().map_err(MalformedCertificate)? {
             None => return Err(AuthorityError::NoKeyUsage),
             Some(usage) if !usage.critical => return Err(AuthorityError::KeyUsageNotCritical),

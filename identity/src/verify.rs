@@ -84,7 +84,7 @@ pub(crate) fn verify_leaf(
     }
 }
 
-/// What is asked of a path beyond RFC 5280 §6.1.
+/// What is asked of a path beyond what path building looks at.
 fn check_path(
     path: &VerifiedPath<'_>,
     trust: &Trust,
@@ -92,10 +92,12 @@ fn check_path(
     algorithms: &[&dyn SignatureVerificationAlgorithm],
     now: UnixTime,
 ) -> Result<(), VerifyError> {
-    if trust.rules() == Rules::Issuer {
-        for intermediate in path.intermediate_certificates() {
-            let intermediate = intermediate.der();
-            Certificate::parse(&intermediate).map_err(AuthorityError::from)?.check_issued_authority()?;
+    for intermediate in path.intermediate_certificates() {
+        let intermediate = intermediate.der();
+        let intermediate = Certificate::parse(&intermediate).map_err(AuthorityError::from)?;
+        intermediate.check_authority()?;
+        if trust.rules() == Rules::Issuer {
+            intermediate.check_as_issued()?;
         }
     }
     if !trust.revocation().is_idle() {

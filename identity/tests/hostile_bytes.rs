@@ -86,7 +86,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 fn believed(leaf: &[u8], intermediate: &[u8], role: Role) -> Option<SpiffeId> {
     let chain = [CertificateDer::from(leaf), CertificateDer::from(intermediate)];
     let algorithms = provider().signature_verification_algorithms.all;
-    verify(&chain, &GOOD.root.bundle(), role, algorithms, unix(now())).ok()
+    verify(&chain, GOOD.root.bundle(), role, algorithms, unix(now())).ok()
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_name_that_cannot_be_read_is_not_passed_over() {
     leaf[at - 2] = 0x86;
     leaf[at] = 0xff;
     let algorithms = provider().signature_verification_algorithms.all;
-    let refusal = verify(&[leaf.into()], &GOOD.root.bundle(), Role::Client, algorithms, unix(now()));
+    let refusal = verify(&[leaf.into()], GOOD.root.bundle(), Role::Client, algorithms, unix(now()));
     assert!(matches!(refusal, Err(VerifyError::Leaf(LeafError::Malformed(_)))), "{refusal:?}");
 }
 

@@ -13,16 +13,15 @@ use inpod_identity::{
     TlsError, Unexpected, VerifyError, tls,
 };
 use lab::{
-    Authority, Chain, HOUR, Outcome, careless_client, careless_server, dns, domain, handshake, handshake_at,
-    id, now, provider, providers, stopped, uri,
+    Authority, Chain, HOUR, at_both_ends, careless_client, careless_server, cause, dns, domain, handshake,
+    handshake_at, id, now, provider, providers, stopped, uri,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, SanType,
 };
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind, OtherError,
-    ServerConfig,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind, ServerConfig,
 };
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
@@ -146,7 +145,7 @@ fn leafs_of_other_authorities_are_accepted_at_both_ends() {
     let root = Authority::root("root");
     for (what, change) in variants {
         let (leaf, key) = root.leaf(change);
-        for outcome in at_both_ends((vec![leaf], key), &root.bundle()) {
+        for outcome in at_both_ends((vec![leaf], key), root.bundle()) {
             assert_eq!(outcome.unwrap(), Some(id("/ns/shop/sa/cart")), "{what}");
         }
     }
@@ -164,10 +163,10 @@ fn intermediates_are_followed_as_far_as_the_budget_goes() {
         let above = authorities[first..].iter().map(|authority| authority.certificate.clone());
         (std::iter::once(leaf).chain(above).collect::<Chain>(), key)
     };
-    for result in at_both_ends(chain_from(1), &root.bundle()) {
+    for result in at_both_ends(chain_from(1), root.bundle()) {
         assert_eq!(result.unwrap(), Some(id("/ns/shop/sa/cart")));
     }
-    for result in at_both_ends(chain_from(0), &root.bundle()) {
+    for result in at_both_ends(chain_from(0), root.bundle()) {
         let error = VerifyError::Chain(ChainError::TooLong { limit: 4, actual: 5 });
         assert_eq!(why(&result.unwrap_err()), Some(&error));
     }
@@ -242,7 +241,7 @@ fn a_leaf_that_breaks_one_rule_is_refused_at_both_ends() {
         // What we refuse in others we do not hold ourselves.
         let held = Svid::new(vec![leaf.clone()], key.clone_key()).unwrap_err();
         assert_eq!(held.source().unwrap().to_string(), error.to_string());
-        for result in at_both_ends((vec![leaf], key), &root.bundle()) {
+        for result in at_both_ends((vec![leaf], key), root.bundle()) {
             assert_eq!(why(&result.unwrap_err()), Some(&VerifyError::Leaf(error.clone())));
         }
     }
@@ -254,7 +253,7 @@ fn another_trust_domain_is_refused_even_when_the_root_signed_it() {
     let (leaf, key) =
         root.leaf(|leaf| leaf.subject_alt_names = vec![uri("spiffe://cluster.locale/ns/shop/sa/cart")]);
     let error = VerifyError::TrustDomain { trust_domain: "cluster.locale".parse().unwrap() };
-    for result in at_both_ends((vec![leaf], key), &root.bundle()) {
+    for result in at_both_ends((vec![leaf], key), root.bundle()) {
         assert_eq!(why(&result.unwrap_err()), Some(&error));
     }
 }
@@ -262,11 +261,11 @@ fn another_trust_domain_is_refused_even_when_the_root_signed_it() {
 #[test]
 fn another_root_is_refused_even_with_the_same_name() {
     let (leaf, key) = Authority::root("another").leaf(|_| {});
-    for result in at_both_ends((vec![leaf], key), &Authority::root("root").bundle()) {
+    for result in at_both_ends((vec![leaf], key), Authority::root("root").bundle()) {
         assert_eq!(result.unwrap_err(), Error::InvalidCertificate(CertificateError::UnknownIssuer));
     }
     let (leaf, key) = Authority::root("root").leaf(|_| {});
-    for result in at_both_ends((vec![leaf], key), &Authority::root("root").bundle()) {
+    for result in at_both_ends((vec![leaf], key), Authority::root("root").bundle()) {
         assert!(matches!(why(&result.unwrap_err()), Some(VerifyError::Path(_))));
     }
 }
@@ -277,7 +276,7 @@ fn a_leaf_does_not_vouch_for_another() {
     let signer = root.intermediate("not really");
     let (not_a_ca, _) = root.leaf(|leaf| leaf.distinguished_name.push(DnType::CommonName, "not really"));
     let (leaf, key) = signer.leaf(|_| {});
-    for result in at_both_ends((vec![leaf, not_a_ca], key), &root.bundle()) {
+    for result in at_both_ends((vec![leaf, not_a_ca], key), root.bundle()) {
         assert!(result.is_err());
     }
 }
@@ -288,7 +287,7 @@ fn a_huge_chain_is_refused_unread() {
     let (leaf, key) = root.leaf(|leaf| {
         leaf.subject_alt_names.extend((0..2000).map(|n| dns(&format!("{n}.example"))));
     });
-    for result in at_both_ends((vec![leaf], key), &root.bundle()) {
+    for result in at_both_ends((vec![leaf], key), root.bundle()) {
         let error = result.unwrap_err();
         assert!(
             matches!(why(&error), Some(VerifyError::Chain(ChainError::TooLarge { limit: 16384, .. }))),
@@ -301,7 +300,7 @@ fn a_huge_chain_is_refused_unread() {
 fn a_leaf_is_refused_before_and_after_its_time() {
     let root = Authority::root("root");
     let early = root.leaf(|leaf| leaf.not_before = (now() + Duration::from_secs(1)).into());
-    for result in at_both_ends((vec![early.0], early.1), &root.bundle()) {
+    for result in at_both_ends((vec![early.0], early.1), root.bundle()) {
         let error = result.unwrap_err();
         assert!(
             matches!(error, Error::InvalidCertificate(CertificateError::NotValidYetContext { .. })),
@@ -309,7 +308,7 @@ fn a_leaf_is_refused_before_and_after_its_time() {
         );
     }
     let late = root.leaf(|leaf| leaf.not_after = (now() - Duration::from_secs(1)).into());
-    for result in at_both_ends((vec![late.0], late.1), &root.bundle()) {
+    for result in at_both_ends((vec![late.0], late.1), root.bundle()) {
         let error = result.unwrap_err();
         assert!(
             matches!(error, Error::InvalidCertificate(CertificateError::ExpiredContext { .. })),
@@ -322,7 +321,7 @@ fn a_leaf_is_refused_before_and_after_its_time() {
 fn a_root_outside_its_time_vouches_for_nobody() {
     let root = Authority::root_with("root", |root| root.not_after = (now() - HOUR).into());
     let (leaf, key) = root.leaf(|_| {});
-    for result in at_both_ends((vec![leaf], key), &root.bundle()) {
+    for result in at_both_ends((vec![leaf], key), root.bundle()) {
         let error = VerifyError::NoRootNow { trust_domain: domain() };
         assert_eq!(why(&result.unwrap_err()), Some(&error));
     }
@@ -439,42 +438,6 @@ fn the_key_of_another_certificate_makes_no_configuration() {
     assert!(matches!(config(&own, lab::lying_pkcs8(&other, &own)), Err(TlsError::Key { .. })));
 }
 
-// What a test needs to put a chain before both ends.
-
-/// What our server, and then our client, makes of a peer that shows this chain.
-fn at_both_ends(
-    (chain, key): (Chain, PrivateKeyDer<'static>),
-    bundle: &Bundle,
-) -> [Result<Option<SpiffeId>, Error>; 2] {
-    let own = issue(&new_ca(), "/own");
-    let client = careless_client(&provider(), Some((chain.clone(), key.clone_key())));
-    let server = tls::server_config(&provider(), &own, bundle, anyone()).unwrap();
-    let shown_to_server = handshake(client, server);
-
-    let client = tls::client_config(&provider(), &own, bundle, anyone()).unwrap();
-    let server = careless_server(&provider(), (chain, key));
-    let shown_to_client = handshake(client, server);
-
-    // Whoever is refused hears of it.
-    for (ours, theirs) in [
-        (&shown_to_server.server, &shown_to_server.client),
-        (&shown_to_client.client, &shown_to_client.server),
-    ] {
-        if ours.is_err() {
-            assert!(matches!(theirs, Err(Error::AlertReceived(_))), "{theirs:?}");
-        }
-    }
-    let (Outcome { server, .. }, Outcome { client, .. }) = (shown_to_server, shown_to_client);
-    [server, client]
-}
-
 fn why(error: &Error) -> Option<&VerifyError> {
     cause(error)
-}
-
-fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
-    match error {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => cause.downcast_ref(),
-        _ => None,
-    }
 }

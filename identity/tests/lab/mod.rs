@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use inpod_identity::{Bundle, SpiffeId, TrustDomain, tls};
+use inpod_identity::{Authorizer, Bundle, Ca, SpiffeId, Trust, TrustDomain, Unexpected, tls};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -20,10 +20,11 @@ use rcgen::{
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName as TlsName, Error, ServerConfig,
-    ServerConnection, SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName as TlsName,
+    Error, OtherError, ServerConfig, ServerConnection, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
@@ -271,18 +272,64 @@ fn deliver<Data>(
     }
 }
 
+/// Lets everyone in, of whatever trust domain: for tests of what comes before.
+#[derive(Debug)]
+pub struct Anyone;
+
+impl Authorizer for Anyone {
+    fn authorize(&self, _: &SpiffeId) -> Result<(), Unexpected> {
+        Ok(())
+    }
+}
+
+/// What our server, and then our client, makes of a peer that shows this chain.
+pub fn at_both_ends(
+    (chain, key): (Chain, PrivateKeyDer<'static>),
+    trust: impl Into<Trust>,
+) -> [Result<Option<SpiffeId>, Error>; 2] {
+    let trust = trust.into();
+    let own = Ca::generate_at(domain(), now()).unwrap().issue(&id("/own"), HOUR, now()).unwrap();
+    let anyone = || Arc::new(Anyone);
+    let client = careless_client(&provider(), Some((chain.clone(), key.clone_key())));
+    let server = tls::server_config(&provider(), &own, &trust, anyone()).unwrap();
+    let shown_to_server = handshake(client, server);
+
+    let client = tls::client_config(&provider(), &own, &trust, anyone()).unwrap();
+    let server = careless_server(&provider(), (chain, key));
+    let shown_to_client = handshake(client, server);
+
+    // Whoever is refused hears of it.
+    for (ours, theirs) in [
+        (&shown_to_server.server, &shown_to_server.client),
+        (&shown_to_client.client, &shown_to_client.server),
+    ] {
+        if ours.is_err() {
+            assert!(matches!(theirs, Err(Error::AlertReceived(_))), "{theirs:?}");
+        }
+    }
+    let (Outcome { server, .. }, Outcome { client, .. }) = (shown_to_server, shown_to_client);
+    [server, client]
+}
+
+pub fn cause<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
+    match error {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => cause.downcast_ref(),
+        _ => None,
+    }
+}
+
 /// A client that shows any chain, or none, and believes anyone.
 pub fn careless_client(
     provider: &Arc<CryptoProvider>,
-    shows: Option<(Chain, PrivateKeyDer<'static>)>,
+    shown: Option<(Chain, PrivateKeyDer<'static>)>,
 ) -> ClientConfig {
     let config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Credulous(Arc::clone(provider))));
-    match shows {
-        Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+    match shown {
+        Some(shown) => config.with_client_cert_resolver(shows(provider, shown)),
         None => config.with_no_client_auth(),
     }
 }
@@ -290,14 +337,19 @@ pub fn careless_client(
 /// A server that shows any chain and believes anyone.
 pub fn careless_server(
     provider: &Arc<CryptoProvider>,
-    (chain, key): (Chain, PrivateKeyDer<'static>),
+    shown: (Chain, PrivateKeyDer<'static>),
 ) -> ServerConfig {
     ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_client_cert_verifier(Arc::new(Credulous(Arc::clone(provider))))
-        .with_single_cert(chain, key)
-        .unwrap()
+        .with_cert_resolver(shows(provider, shown))
+}
+
+/// What is shown without having been looked at: rustls would refuse some of it itself.
+fn shows(provider: &CryptoProvider, (chain, key): (Chain, PrivateKeyDer<'static>)) -> Arc<SingleCertAndKey> {
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)))
 }
 
 #[derive(Debug)]

@@ -1,5 +1,11 @@
 //! Reads the files of this folder.
 
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "every test binary compiles this file and uses its own part of it"
+)]
+
 use std::fmt;
 
 /// One case of a file with three columns.
@@ -39,7 +45,7 @@ pub(crate) fn lines(file: &str) -> impl Iterator<Item = Line> {
 }
 
 /// `\u{7f}` is a character by its number, `{a*255}` is one as many times.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let (mut rest, mut plain) = (text, String::new());
     while let Some(first) = rest.chars().next() {
         rest = &rest[first.len_utf8()..];
