@@ -85,9 +85,9 @@ impl Bundle {
         valid.map(|anchor| borrow(&anchor.anchor)).collect()
     }
 
-    /// The roots whose revocation lists count.
-    pub(crate) fn crl_signers(&self) -> impl Iterator<Item = &TrustAnchor<'static>> + Clone {
-        self.0.anchors.iter().filter(|anchor| anchor.may_sign_crls).map(|anchor| &anchor.anchor)
+    /// Every root, with whether its revocation lists count.
+    pub(crate) fn crl_signers(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, bool)> {
+        self.0.anchors.iter().map(|anchor| (&anchor.anchor, anchor.may_sign_crls))
     }
 }
 

@@ -38,14 +38,15 @@ impl Revocation {
             if self.crls.iter().any(|current| crl.is_older_than(current)) {
                 return Err(CrlsError::Older { index });
             }
-            let mut roots = bundles
-                .clone()
-                .flat_map(Bundle::crl_signers)
-                .filter(|root| root.subject.as_ref() == crl.issuer());
-            let mut others = roots.clone();
-            if others.next().is_some()
-                && !roots.any(|root| crl.is_signed_by(&root.subject_public_key_info, algorithms))
-            {
+            let mut is_of_root = false;
+            let mut is_signed = false;
+            for (root, may_sign) in bundles.clone().flat_map(Bundle::crl_signers) {
+                if root.subject.as_ref() == crl.issuer() {
+                    is_of_root = true;
+                    is_signed |= may_sign && crl.is_signed_by(&root.subject_public_key_info, algorithms);
+                }
+            }
+            if is_of_root && !is_signed {
                 return Err(CrlsError::Signature { index });
             }
         }
@@ -75,7 +76,7 @@ impl Revocation {
         }
         let root: &TrustAnchor<'_> = path.anchor();
         let key = root.subject_public_key_info.as_ref();
-        let may_sign = bundle.crl_signers().any(|signer| signer.subject_public_key_info.as_ref() == key);
+        let may_sign = bundle.crl_signers().any(|(signer, may_sign)| may_sign && signer == root);
         self.check_one(below, |crl| may_sign && crl.is_signed_by(key, algorithms), now)
     }
 

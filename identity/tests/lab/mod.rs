@@ -14,8 +14,9 @@ use std::time::{Duration, SystemTime};
 use inpod_identity::{Authorizer, Bundle, Ca, SpiffeId, Trust, TrustDomain, Unexpected, tls};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -26,7 +27,7 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName as TlsName,
     Error, OtherError, ServerConfig, ServerConnection, SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -68,6 +69,7 @@ pub type Chain = Vec<CertificateDer<'static>>;
 /// An authority that signs anything.
 pub struct Authority {
     pub certificate: CertificateDer<'static>,
+    name: DistinguishedName,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -80,13 +82,26 @@ impl Authority {
         let (mut params, key) = (authority_params(name), KeyPair::generate().unwrap());
         change(&mut params);
         let certificate = params.self_signed(&key).unwrap().into();
-        Self { certificate, issuer: Issuer::new(params, key) }
+        Self { certificate, name: params.distinguished_name.clone(), issuer: Issuer::new(params, key) }
     }
 
     pub fn intermediate(&self, name: &str) -> Self {
-        let (params, key) = (authority_params(name), KeyPair::generate().unwrap());
+        self.intermediate_with(name, |_| {})
+    }
+
+    pub fn intermediate_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let (mut params, key) = (authority_params(name), KeyPair::generate().unwrap());
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().into();
-        Self { certificate, issuer: Issuer::new(params, key) }
+        Self { certificate, name: params.distinguished_name.clone(), issuer: Issuer::new(params, key) }
+    }
+
+    /// Signs revocation lists from now on, whatever its certificate says.
+    pub fn may_sign_crls(&mut self) {
+        let key = KeyPair::try_from(self.issuer.key().serialize_der()).unwrap();
+        let mut params = authority_params("");
+        params.distinguished_name = self.name.clone();
+        self.issuer = Issuer::new(params, key);
     }
 
     /// The certificate, and the key in PKCS#8.
@@ -107,6 +122,31 @@ impl Authority {
         change(&mut params);
         let leaf = params.signed_by(&key, &self.issuer).unwrap().into();
         (leaf, PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+    }
+
+    /// A revocation list that is a minute old and good for an hour, with these serial numbers, but for what `change`
+    /// does to it.
+    pub fn crl(
+        &self,
+        serials: &[u64],
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> CertificateRevocationListDer<'static> {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: (now() - HOUR).into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let mut params = CertificateRevocationListParams {
+            this_update: (now() - Duration::from_secs(60)).into(),
+            next_update: (now() + HOUR).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        change(&mut params);
+        params.signed_by(&self.issuer).unwrap().into()
     }
 
     /// The right leaf, for a key of the test's choice.
