@@ -15,11 +15,11 @@ use crate::der::{
 use crate::error::KeyError;
 
 /// 1.2.840.113549.1.1.1 (RFC 8017 §A.1).
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+pub(crate) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 /// 1.2.840.10045.2.1 (RFC 5480 §2.1.1).
-const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+pub(crate) const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 /// 1.3.101.112 (RFC 8410 §3).
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+pub(crate) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// Checks what `key` says of its public half against a certificate's SubjectPublicKeyInfo.
 pub(crate) fn check_matches(key: &PrivateKeyDer<'_>, public_key_info: &[u8]) -> Result<(), KeyError> {
@@ -68,7 +68,7 @@ enum Said<'a> {
 }
 
 /// The contents of the AlgorithmIdentifier, and the key's bits (RFC 5280 §4.1).
-fn read_public_key_info(der: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn read_public_key_info(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (info, _) = take(der, SEQUENCE)?;
     let (algorithm, info) = take(info, SEQUENCE)?;
     let (bits, _) = take(info, BIT_STRING)?;

@@ -79,8 +79,17 @@ impl Authority {
     }
 
     pub fn root_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
-        let (mut params, key) = (authority_params(name), KeyPair::generate().unwrap());
+        let mut params = authority_params(name);
         change(&mut params);
+        Self::self_signed(params, KeyPair::generate().unwrap())
+    }
+
+    /// A root with a key of the test's choice.
+    pub fn root_of(name: &str, key: KeyPair) -> Self {
+        Self::self_signed(authority_params(name), key)
+    }
+
+    fn self_signed(params: CertificateParams, key: KeyPair) -> Self {
         let certificate = params.self_signed(&key).unwrap().into();
         Self { certificate, name: params.distinguished_name.clone(), issuer: Issuer::new(params, key) }
     }
