@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::GeneralName;
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
@@ -162,7 +162,7 @@ impl<'a> Certificate<'a> {
 }
 
 /// What an issuer must know of its own certificate.
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 impl Certificate<'_> {
     /// The subject's name, in DER.
     pub(crate) fn subject(&self) -> &[u8] {
@@ -204,7 +204,7 @@ impl Validity {
     }
 
     /// When both are valid.
-    #[cfg(feature = "ca")]
+    #[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
     pub(crate) fn intersection(self, other: Self) -> Self {
         Self {
             not_before: self.not_before.max(other.not_before),

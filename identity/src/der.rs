@@ -8,7 +8,7 @@ pub(crate) const SEQUENCE: u8 = 0x30;
 /// `[1] IMPLICIT`, of something without parts.
 pub(crate) const IMPLICIT_1: u8 = 0x81;
 /// `[0] EXPLICIT`.
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 pub(crate) const EXPLICIT_0: u8 = 0xa0;
 /// `[1] EXPLICIT`.
 pub(crate) const EXPLICIT_1: u8 = 0xa1;
@@ -53,7 +53,7 @@ pub(crate) fn whole_bytes(bits: &[u8]) -> Option<&[u8]> {
 }
 
 /// `contents` as an element with `tag`.
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 pub(crate) fn wrap(tag: u8, contents: &[u8]) -> Vec<u8> {
     let length = contents.len().to_be_bytes();
     let zeros = length.iter().take_while(|byte| **byte == 0).count();
@@ -71,7 +71,7 @@ pub(crate) fn wrap(tag: u8, contents: &[u8]) -> Vec<u8> {
     der
 }
 
-#[cfg(all(test, feature = "ca"))]
+#[cfg(all(test, feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 mod tests {
     use super::*;
 

@@ -45,7 +45,7 @@
 //!
 //! - `aws-lc-rs` (default), `ring`: each adds a constructor of a crypto provider, `tls::aws_lc_rs` and `tls::ring`.
 //!   With neither, bring your own rustls `CryptoProvider`. None is ever installed for the process.
-//! - `ca` (default): `Ca`, the embedded certificate authority. It needs one of the two providers.
+//! - `ca` (default): `Ca`, the embedded certificate authority. It is there with one of the two providers.
 //! - `bundle-document`: `BundleDocument`, in which trust domains tell each other their roots.
 //!
 //! Types of other crates in the API: those of `rustls-pki-types` (certificates, keys, time), and in [`tls`] those of
@@ -57,7 +57,7 @@ mod base64;
 mod bundle;
 #[cfg(feature = "bundle-document")]
 mod bundle_document;
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 mod ca;
 mod certificate;
 mod chain;
@@ -79,7 +79,7 @@ mod verify;
 pub use bundle::Bundle;
 #[cfg(feature = "bundle-document")]
 pub use bundle_document::{BundleDocument, DocumentError};
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 pub use ca::{Ca, CaError, IssueError, SignError};
 pub use certificate::Rules;
 pub use error::{

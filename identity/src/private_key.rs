@@ -6,7 +6,7 @@
 
 use rustls_pki_types::PrivateKeyDer;
 
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 use crate::der;
 use crate::der::{
     BIT_STRING, EXPLICIT_1, IMPLICIT_1, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, find, take,
@@ -46,7 +46,7 @@ pub(crate) fn check_matches(key: &PrivateKeyDer<'_>, public_key_info: &[u8]) -> 
 }
 
 /// `key` as PKCS#8 (RFC 5958), which every crypto library takes. The certificate's algorithm is the key's own.
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 pub(crate) fn to_pkcs8(key: &PrivateKeyDer<'_>, public_key_info: &[u8]) -> Result<Vec<u8>, KeyError> {
     let bare = match key {
         PrivateKeyDer::Pkcs8(key) => return Ok(key.secret_pkcs8_der().to_vec()),

@@ -1,5 +1,6 @@
 //! The embedded CA: what it loads, what it refuses and how it says so, and what it issues.
 
+#![cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 mod lab;

@@ -1,5 +1,6 @@
 //! Two TLS ends: what is accepted, and every way of being refused, with each end as the one that refuses.
 
+#![cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 mod lab;

@@ -1,5 +1,6 @@
 //! What two ends agree on, and what follows from turning resumption on.
 
+#![cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 mod lab;

@@ -1,5 +1,6 @@
 //! Revocation lists: whom they refuse, which of them count, and what becomes of bad ones.
 
+#![cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 mod lab;

@@ -1,5 +1,6 @@
 //! Who is believed: each trust domain by its own roots, changes at once, and what is revoked.
 
+#![cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on has failed")]
 
 mod lab;

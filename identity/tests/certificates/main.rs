@@ -1,6 +1,7 @@
 //! Certificates by the vectors of `vectors/certificates.txt`: what [`verify`] makes of each in both roles, and what a client that
 //! meets it and a server that meets it do.
 
+#![cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
