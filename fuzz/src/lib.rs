@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod certificates;
+
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
@@ -34,6 +36,21 @@ pub const TARGETS: &[Target] = &[
         run: text::<identity::SpiffeId>,
     },
     Target { name: "trust_domain", seeds: &[b"cluster.local", b"A.b"], run: text::<identity::TrustDomain> },
+    Target {
+        name: "service_account",
+        seeds: &[b"spiffe://cluster.local/ns/default/sa/web", b"spiffe://a/ns/B/sa/c.d"],
+        run: service_account,
+    },
+    Target { name: "leaf", seeds: &[certificates::LEAF, certificates::ROOT], run: certificates::leaf },
+    Target { name: "root", seeds: &[certificates::ROOT, certificates::LEAF], run: certificates::root },
+    Target { name: "intermediate", seeds: &[certificates::ROOT, certificates::LEAF], run: certificates::intermediate },
+    Target { name: "bundle_pem", seeds: &[certificates::ROOT_PEM], run: certificates::bundle_pem },
+    Target {
+        name: "bundle_document",
+        seeds: &[include_bytes!("../../identity/tests/data/bundle.json"), b"{\"keys\":[],\"spiffe_sequence\":1}"],
+        run: certificates::bundle_document,
+    },
+    Target { name: "crl", seeds: &[certificates::CRL, certificates::CRL_PEM], run: certificates::crl },
     Target { name: "connect_target", seeds: &[b"10.0.0.1:80", b"[::1]:443", b"web.test:80"], run: text::<hbone::Target> },
     Target { name: "zds_request", seeds: &[b"\x0a\x05\x0a\x03uid", b"\x12\x05\x0a\x03uid", b"\x1a\x00"], run: zds_request },
     Target { name: "zds_response", seeds: &[b"\x0a\x00", b"\x0a\x05\x0a\x03err"], run: zds_response },
@@ -60,6 +77,15 @@ where
             "{value:?} is written as {value}, which is another"
         ),
         Err(error) => drop(error.to_string()),
+    }
+}
+
+/// An id that is a service account's is that service account's id.
+fn service_account(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(id) = text.parse::<identity::SpiffeId>() else { return };
+    if let Ok(account) = identity::ServiceAccount::try_from(&id) {
+        assert_eq!(account.spiffe_id(&id.trust_domain()), id);
     }
 }
 
