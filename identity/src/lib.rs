@@ -4,12 +4,15 @@
 //! configuration is made here without an [`Authorizer`], and there is none that lets anyone in.
 //!
 //! ```text
-//!      Ca, or PEM                                                   Bundle    Authorizer
+//!      Ca, or PEM                                                   Trust     Authorizer
 //!          |                                                           |          |
 //!          v          client_config                                    v          v
 //!        Svid ------> server_config ------> TLS 1.3 ------> chain -> verify -> authorize -> SpiffeId
 //!   chain and key     (rustls)              both ends prove          an identity            peer_id
 //! ```
+//!
+//! [`Trust`] has a [`Bundle`] of roots for each trust domain, and what is revoked; where one trust domain is all there
+//! is, a `Bundle` will do for it. A [`SharedTrust`] is a `Trust` that can be replaced while configurations use it.
 //!
 //! The smallest program: two ends, who then know each other.
 //!
@@ -41,6 +44,36 @@
 //! # fn main() {}
 //! ```
 //!
+//! Two trust domains that believe each other about their own, and a root that is taken away while everything runs:
+//!
+//! ```
+//! # #[cfg(all(feature = "aws-lc-rs", feature = "ca"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # use std::sync::Arc;
+//! # use std::time::{Duration, SystemTime};
+//! # use inpod_identity::{Ca, Expected, SpiffeId, Trust, SharedTrust, tls};
+//! # let (ours, theirs) = (Ca::generate("cluster.local".parse()?)?, Ca::generate("example.org".parse()?)?);
+//! # let cart: SpiffeId = "spiffe://cluster.local/cart".parse()?;
+//! # let cart_svid = ours.issue(&cart, Duration::from_secs(3600), SystemTime::now())?;
+//! # let provider = tls::aws_lc_rs();
+//! let trust = SharedTrust::new(Trust::new([ours.bundle().clone(), theirs.bundle().clone()])?);
+//! let anyone_there = Arc::new(Expected::in_trust_domain("example.org".parse()?));
+//! let client = tls::client_config(&provider, &cart_svid, &trust, anyone_there)?;
+//! // Later: no handshake of `client` accepts a peer of example.org any more.
+//! trust.replace(trust.current().without(&"example.org".parse()?));
+//! # let _ = client;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "aws-lc-rs", feature = "ca")))]
+//! # fn main() {}
+//! ```
+//!
+//! # What is checked
+//!
+//! [`verify()`] says it in order. The vectors of `tests/vectors` say it case by case, each with the section of SPIFFE's
+//! texts or of an RFC. Where a text leaves a choice, the narrower one is taken: ids are at most 2048 bytes, nothing is
+//! folded or normalised, and [`Rules`] says how much of what issuers must keep is asked of what peers show.
+//!
 //! # Features
 //!
 //! - `aws-lc-rs` (default), `ring`: each adds a constructor of a crypto provider, `tls::aws_lc_rs` and `tls::ring`.
@@ -48,8 +81,8 @@
 //! - `ca` (default): `Ca`, the embedded certificate authority. It is there with one of the two providers.
 //! - `bundle-document`: `BundleDocument`, in which trust domains tell each other their roots.
 //!
-//! Types of other crates in the API: those of `rustls-pki-types` (certificates, keys, time), and in [`tls`] those of
-//! `rustls` 0.23.
+//! Types of other crates in the API: those of `rustls-pki-types` (certificates, keys, time), `tokio`'s `watch::Receiver`
+//! in [`SharedTrust::watch`], and in [`tls`] those of `rustls` 0.23.
 
 #![forbid(unsafe_code)]
 

@@ -8,12 +8,13 @@ mod lab;
 use std::sync::Arc;
 
 use inpod_identity::{
-    Bundle, Ca, Expected, Role, SharedTrust, SpiffeId, Svid, Trust, TrustDomain, TrustError, VerifyError,
-    tls, verify,
+    Bundle, BundleError, Ca, Expected, Role, SharedTrust, SpiffeId, Svid, Trust, TrustDomain, TrustError,
+    VerifyError, tls, verify,
 };
 use lab::{HOUR, Outcome, domain, handshake, id, now, provider, unix};
 use proptest::prelude::*;
 use rustls::{CertificateError, Error};
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 
 fn ca(domain: &str) -> Ca {
     Ca::generate_at(domain.parse().unwrap(), now()).unwrap()
@@ -226,4 +227,54 @@ fn nothing_that_is_printed_has_a_key_in_it() {
         assert!(!plain.contains(&form), "{form}");
     }
     assert!(plain.contains("spiffe://cluster.local/x"), "the id is printed");
+}
+
+/// A signature algorithm that counts how often it is asked.
+#[derive(Debug)]
+struct Counting(&'static dyn SignatureVerificationAlgorithm);
+
+static ASKED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+impl SignatureVerificationAlgorithm for Counting {
+    fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        ASKED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.verify_signature(key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.0.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.0.signature_alg_id()
+    }
+}
+
+/// As many roots of one name as a bundle may have, and a chain of that name signed by strangers: every signature could be
+/// any root's.
+#[test]
+fn the_signatures_that_are_tried_are_bounded() {
+    let roots: Vec<_> = (0..64).map(|_| lab::Authority::root("root").certificate).collect();
+    let mut above = vec![lab::Authority::root("root")];
+    for _ in 0..2 {
+        above.push(above.last().unwrap().intermediate("root"));
+    }
+    let (leaf, _) = above.last().unwrap().leaf(|_| {});
+    let chain: Vec<_> = std::iter::once(leaf).chain(above.into_iter().map(|ca| ca.certificate)).collect();
+    let bundle = Bundle::new(domain(), roots.clone()).unwrap();
+    let counting: Vec<_> = provider()
+        .signature_verification_algorithms
+        .all
+        .iter()
+        .map(|algorithm| Counting(*algorithm))
+        .collect();
+    let algorithms: Vec<_> =
+        counting.iter().map(|algorithm| algorithm as &dyn SignatureVerificationAlgorithm).collect();
+    assert!(verify(&chain, &bundle, Role::Client, &algorithms, unix(now())).is_err());
+    let asked = ASKED.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((64..=100).contains(&asked), "{asked} signatures were tried");
+
+    let many = roots.iter().chain(&roots[..1]).cloned().collect();
+    let refusal = Bundle::new(domain(), many).map(|_| ());
+    assert!(matches!(refusal, Err(BundleError::TooMany { limit: 64, actual: 65 })));
 }
