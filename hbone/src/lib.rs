@@ -90,7 +90,7 @@ pub use connect::{ConnectRequest, MalformedRequest, Refusal};
 pub use driver::Driver;
 pub use error::{AcceptError, ConnectionError, HandshakeError, OpenError};
 pub use keepalive::KeepAlivePolicy;
-pub use pool::{Origin, Pool, PoolConfig, PoolError, Pooled};
+pub use pool::{Origin, Pool, PoolConfig, PoolError, Pooled, Usage};
 pub use server::{Arrival, Incoming, Server};
 pub use target::{HostName, Target, TargetError};
 pub use tunnel::{FRAME_PAYLOAD, RecvHalf, SendHalf, Tunnel};

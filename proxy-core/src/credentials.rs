@@ -61,6 +61,16 @@ impl Credentials {
         Self { authority, id, current: ArcSwapOption::empty(), renewing: Mutex::new(()) }
     }
 
+    /// Whom they prove.
+    pub(crate) fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// Until when the SVID in use is valid; none: nobody has needed one yet.
+    pub(crate) fn expires(&self) -> Option<SystemTime> {
+        self.current.load().as_ref().map(|current| current.expires)
+    }
+
     /// The configuration for peers that come to this pod: any identity of the trust domain; policy decides further.
     pub(crate) fn server(&self, now: SystemTime) -> Result<Arc<ServerConfig>, CredentialsError> {
         Ok(Arc::clone(&self.at(now)?.server))

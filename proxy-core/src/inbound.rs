@@ -133,22 +133,22 @@ async fn forward(
 fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<(Permit, Admission), ConnectionError> {
     let snapshot = core.pod.facts.load();
     let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
-    let destination = our_address(&snapshot, workload, core.pod.config.ports, peer, target)?;
+    let destination = our_address(&snapshot, workload, core.pod.config.ports, peer.local, target)?;
     let question = Question { client: peer.client, peer: Some(&peer.id), destination };
     Ok(core.pod.facts.admit(&core.pod.name, &question, &core.cut)?)
 }
 
-/// The address in this pod that `target` means: the one that the peer dialled, at the target's port.
-fn our_address(
+/// The address in this pod that `target` means: the one that the peer dialled (`local`), at the target's port.
+pub(crate) fn our_address(
     snapshot: &Snapshot,
     workload: &Workload,
     ports: Ports,
-    peer: &Peer,
+    local: LocalAddr,
     target: &Target,
 ) -> Result<SocketAddr, ConnectionError> {
     let not_ours = || ConnectionError::NotOurs { target: target.to_string() };
     let port = match target {
-        Target::Address(address) if address.ip().to_canonical() == peer.local.ip() => address.port(),
+        Target::Address(address) if address.ip().to_canonical() == local.ip() => address.port(),
         Target::Address(_) => return Err(not_ours()),
         Target::Host { host, port } => {
             let service = snapshot.service_named(&workload.name.namespace, host.as_str());
@@ -159,7 +159,7 @@ fn our_address(
     if port == 0 || ports.contains(port) {
         return Err(not_ours());
     }
-    Ok(SocketAddr::new(peer.local.ip(), port))
+    Ok(SocketAddr::new(local.ip(), port))
 }
 
 /// Answers with the status that the error means.

@@ -61,6 +61,7 @@ mod credentials;
 mod dial;
 mod drain;
 mod error;
+pub mod explain;
 mod headers;
 mod inbound;
 mod listen;

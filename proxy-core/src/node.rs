@@ -8,6 +8,7 @@ use netns::{Namespace, NamespaceId, OpenError};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::explain::{Account, Query};
 use crate::listeners::{GivenError, Listeners};
 use crate::proxy::{Proxy, Shared, StartError};
 use crate::workload::{PodName, Uid};
@@ -127,6 +128,12 @@ impl Node {
     /// The pods that are served.
     pub fn pods(&self) -> impl Iterator<Item = (&Uid, &Proxy)> {
         self.pods.iter()
+    }
+
+    /// What the pod's proxy would do with a connection, and why; none: the pod is not served.
+    #[must_use]
+    pub fn explain(&self, query: &Query) -> Option<Account> {
+        self.pods.get(&query.uid).map(|proxy| proxy.explain(query))
     }
 
     /// Ends all pods together: see [`Proxy::drain`].

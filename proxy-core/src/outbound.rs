@@ -62,7 +62,7 @@ async fn open(
     route: TunnelRoute,
     request: ConnectRequest,
 ) -> Result<Tunnel, ConnectionError> {
-    let key = TunnelKey { hop: route.hop, expected: route.expected };
+    let key = TunnelKey::from(route);
     let dial = || dial::tunnel(Arc::clone(core), key.clone());
     let opened = core.pool.open(&key, request, dial).await;
     opened.map(Pooled::into_tunnel).map_err(|error| match error {

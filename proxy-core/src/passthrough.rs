@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::address::{LocalAddr, OriginalDst};
+use crate::config::Ports;
 use crate::dial;
 use crate::error::ConnectionError;
 use crate::listen::Accepted;
@@ -10,7 +12,7 @@ use crate::pod::Core;
 use crate::policy::{Permit, Question};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
-use crate::workload::Admission;
+use crate::workload::{Admission, Workload};
 
 /// Serves one accepted connection and reports it.
 pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
@@ -38,12 +40,21 @@ fn admit(
     ongoing.report.destination = Some(destination.socket_addr());
     let snapshot = pod.facts.load();
     let workload = snapshot.workload_named(&pod.name).ok_or(ConnectionError::UnknownPod)?;
-    // What a pod that routes for others forwards is captured too, but it is not for its application.
-    let is_pods_own = workload.addresses.contains(&destination.ip())
-        || accepted.local().is_some_and(|local| local.ip() == destination.ip());
-    if !is_pods_own || pod.config.ports.contains(destination.port()) {
+    if !is_ours(workload, pod.config.ports, accepted.local(), destination) {
         return Err(ConnectionError::NotOurs { target: destination.to_string() });
     }
     let question = Question { client: accepted.client, peer: None, destination: destination.socket_addr() };
     Ok(pod.facts.admit(&pod.name, &question, &core.cut)?)
+}
+
+/// Whether it is for an application of the pod: what a pod that routes for others forwards is captured too.
+pub(crate) fn is_ours(
+    workload: &Workload,
+    ports: Ports,
+    local: Option<LocalAddr>,
+    destination: OriginalDst,
+) -> bool {
+    let is_pods_own = workload.addresses.contains(&destination.ip())
+        || local.is_some_and(|local| local.ip() == destination.ip());
+    is_pods_own && !ports.contains(destination.port())
 }

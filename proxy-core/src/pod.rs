@@ -13,6 +13,7 @@ use crate::credentials::Credentials;
 use crate::drain::Drain;
 use crate::error::DialError;
 use crate::report::Observer;
+use crate::route::TunnelRoute;
 use crate::underway::Underway;
 use crate::workload::{Facts, PodName};
 
@@ -36,6 +37,12 @@ pub(crate) struct Pod {
 pub(crate) struct TunnelKey {
     pub(crate) hop: HopAddr,
     pub(crate) expected: Vec<SpiffeId>,
+}
+
+impl From<TunnelRoute> for TunnelKey {
+    fn from(route: TunnelRoute) -> Self {
+        Self { hop: route.hop, expected: route.expected }
+    }
 }
 
 /// One core's share of a pod.

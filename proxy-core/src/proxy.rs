@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hbone::{Pool, PoolConfig};
+use hbone::{Pool, PoolConfig, Usage};
 use identity::ServiceAccount;
 use netns::Namespace;
 use tokio_util::sync::CancellationToken;
@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::credentials::{Authority, Credentials};
 use crate::drain::Drain;
+use crate::explain::{self, Account, Connections, Query};
 use crate::listen::{self, Accepted, Until};
 use crate::listeners::{ListenError, Listeners};
-use crate::pod::{Core, Pod};
+use crate::pod::{Core, Pod, TunnelKey};
 use crate::report::Observer;
 use crate::workers::Workers;
 use crate::workload::{Facts, PodName};
@@ -127,6 +128,12 @@ impl Proxy {
         &self.pod.namespace
     }
 
+    /// What it would do with a connection, and why.
+    #[must_use]
+    pub fn explain(&self, query: &Query) -> Account {
+        explain::account(&self.pod, query, &|key| usages(&self.cores, key))
+    }
+
     /// Ends it: stops listening at once, tells peers, gives connections `grace` to end and cuts the rest.
     pub async fn drain(self, grace: Duration) {
         self.pod.drain.clone().run(grace).await;
@@ -138,6 +145,20 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.pod.drain.abort();
     }
+}
+
+/// What each worker has for a tunnel, if it has anything.
+fn usages(cores: &[Arc<Core>], key: &TunnelKey) -> Vec<Connections> {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let used = cores.iter().map(|core| (core.worker, core.pool.usage(key)));
+    let something = used.filter(|(_, usage)| *usage != Usage::default());
+    let connections = something.map(|(worker, Usage { open, dialling, streams })| Connections {
+        worker: number(worker),
+        open: number(open),
+        dialling: number(dialling),
+        streams: number(streams),
+    });
+    connections.collect()
 }
 
 /// Each worker's share of a pod.

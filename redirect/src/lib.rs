@@ -94,7 +94,7 @@ pub use interface::{InterfaceName, InterfaceNameError};
 pub use istio::{IstioError, IstioPiece, find_istio, remove_istio};
 pub use live::{
     DrainError, Drained, EndError, Ending, EnrolError, Enrolled, Existing, ForgetError, Forgotten, ListError,
-    TcpSocket, TcpState, captured, drain, end, enrol, forget, tcp_sockets,
+    Listening, TcpSocket, TcpState, captured, drain, end, enrol, forget, tcp_listeners, tcp_sockets,
 };
 pub use mark::{Mark, MarkError, Marks, MarksError};
 pub use netlink::Watch;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::why::{Destination, Source};
+
 /// The node's agent for in-pod traffic redirection.
 ///
 /// Captures the traffic of pods inside their own network namespaces, and hands the pods to the node's proxy. Where pods come
@@ -22,6 +24,10 @@ pub(crate) enum Command {
     Run(Run),
     /// Show where each pod is
     Status(Status),
+    /// Tell what decides a connection: rule, socket, route, tunnel, identity, policy; and what is not as intended
+    ///
+    /// Exits with 3 when something is not.
+    Why(Why),
     /// Put the CNI plugin into the network that container runtimes use
     InstallCni(InstallCni),
     /// Take the CNI plugin out again
@@ -74,6 +80,26 @@ pub(crate) enum Probes {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
+    /// Where the agent answers
+    #[arg(long, value_name = "SOCKET", default_value = DEFAULT_CONTROL)]
+    pub(crate) control: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct Why {
+    /// The pod: NAMESPACE/NAME, a uid, or a name that no other pod has
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// Who opens the connection, as IP or IP:PORT [default: the pod]
+    #[arg(value_name = "SRC")]
+    pub(crate) source: Option<Source>,
+    /// Where to, as IP:PORT; of a connection to the pod, :PORT is one of its own addresses
+    #[arg(value_name = "DST")]
+    pub(crate) destination: Destination,
     /// Where the agent answers
     #[arg(long, value_name = "SOCKET", default_value = DEFAULT_CONTROL)]
     pub(crate) control: PathBuf,

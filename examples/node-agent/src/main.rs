@@ -15,8 +15,13 @@ mod startup;
 mod status;
 mod table;
 mod view;
+mod why;
 
 use self::args::{Args, Command};
+use self::why::Shown;
+
+/// Beside 0, 1, and clap's 2; as `inpod-redirect` has it.
+const NOT_AS_INTENDED: u8 = 3;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -28,6 +33,11 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Run(run) => startup::prepare(&run).and_then(run::run),
         Command::Status(status) => status::show(&status),
+        Command::Why(why) => match why::show(&why) {
+            Ok(Shown::AsIntended) => Ok(()),
+            Ok(Shown::Differs) => return ExitCode::from(NOT_AS_INTENDED),
+            Err(error) => Err(error),
+        },
         Command::InstallCni(install) => install::install(&install),
         Command::UninstallCni(uninstall) => install::uninstall(&uninstall),
     };

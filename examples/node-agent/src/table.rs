@@ -15,8 +15,13 @@ impl<const N: usize> Table<N> {
 
     /// Adds a row. What would move a terminal's cursor is escaped: reasons come from others.
     pub(crate) fn push(&mut self, row: [String; N]) {
-        self.rows.push(row.map(|word| word.chars().flat_map(visible).collect()));
+        self.rows.push(row.map(|word| plain(&word)));
     }
+}
+
+/// Words of others, with what would move a terminal's cursor escaped.
+pub(crate) fn plain(words: &str) -> String {
+    words.chars().flat_map(visible).collect()
 }
 
 fn visible(character: char) -> Vec<char> {

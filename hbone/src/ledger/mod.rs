@@ -173,6 +173,11 @@ impl<K: Hash + Eq + Clone, C: Clone> Ledger<K, C> {
         self.keys.len()
     }
 
+    /// The lines of a key, the oldest first, and how many permits are out on each.
+    pub(crate) fn of(&self, key: &K) -> impl Iterator<Item = (&C, usize)> {
+        self.keys.get(key).into_iter().flatten().map(|line| (&line.carrier, line.permits))
+    }
+
     fn line(&mut self, key: &K, id: LineId) -> Option<&mut Line<C>> {
         self.keys.get_mut(key)?.iter_mut().find(|line| line.id == id)
     }

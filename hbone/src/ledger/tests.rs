@@ -56,6 +56,17 @@ fn the_dead_are_forgotten_on_sight_and_their_key_too() {
 }
 
 #[test]
+fn the_lines_of_a_key_are_told_with_their_permits() {
+    let mut ledger = ledger();
+    let (first, _) = ledger.add(&"a", |_| 1);
+    ledger.add(&"a", |_| 2);
+    ledger.add(&"b", |_| 3);
+    assert_eq!(ledger.take(&"a", all), Some((first, 1)));
+    assert_eq!(ledger.of(&"a").collect::<Vec<_>>(), [(&1, 2), (&2, 1)]);
+    assert_eq!(ledger.of(&"c").count(), 0);
+}
+
+#[test]
 fn bounds_hold() {
     let mut ledger = ledger();
     for carrier in 0..3 {

@@ -4,6 +4,7 @@ mod config;
 mod error;
 mod lease;
 mod pooled;
+mod usage;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::ledger::{Bounds, Full, Ledger, LineId};
 pub use self::config::PoolConfig;
 pub use self::error::PoolError;
 pub use self::pooled::{Origin, Pooled};
+pub use self::usage::Usage;
 
 /// Connections by key. `K` is whatever makes two connections interchangeable (who we are, whom we expect, where);
 /// `E` is what the caller's dial fails with. Clones share the connections.
@@ -113,6 +115,20 @@ where
     /// How many keys have a connection.
     pub fn keys(&self) -> usize {
         open(&self.book).keys()
+    }
+
+    /// What there is for a key. Connections that have died, and were not forgotten yet, do not count.
+    pub fn usage(&self, key: &K) -> Usage {
+        let mut usage = Usage::default();
+        for (carrier, places) in open(&self.book).of(key) {
+            match carrier {
+                Carrier::Dialling(_) => usage.dialling += 1,
+                Carrier::Open(_) if carrier.is_dead() => continue,
+                Carrier::Open(_) => usage.open += 1,
+            }
+            usage.streams += places;
+        }
+        usage
     }
 
     /// A place on a connection that is there, or on its way.

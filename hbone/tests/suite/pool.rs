@@ -10,7 +10,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Response;
 use inpod_hbone::{
-    Arrival, Client, Config, OpenError, Origin, Pool, PoolConfig, PoolError, Pooled, Refusal, client, server,
+    Arrival, Client, Config, OpenError, Origin, Pool, PoolConfig, PoolError, Pooled, Refusal, Usage, client,
+    server,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -197,6 +198,23 @@ async fn keys_do_not_share() {
     let _a = to.open_for(&pool, "a").await.unwrap();
     let _b = to.open_for(&pool, "b").await.unwrap();
     assert_eq!((to.dials(), pool.keys()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_tells_what_it_has_for_a_key() {
+    let (pool, to) = (small(2, 8), Destination::new(Behaviour::Accept).gated());
+    let usage = |open, dialling, streams| Usage { open, dialling, streams };
+    assert_eq!(pool.usage(&"key"), Usage::default());
+    let first = to.spawn_open(&pool);
+    quiet().await;
+    assert_eq!(pool.usage(&"key"), usage(0, 1, 1));
+    to.open_gate();
+    let held = [first.await.unwrap().unwrap(), to.open(&pool).await.unwrap(), to.open(&pool).await.unwrap()];
+    assert_eq!(pool.usage(&"key"), usage(2, 0, 3));
+    assert_eq!(pool.usage(&"another key"), Usage::default());
+    drop(held);
+    quiet().await;
+    assert_eq!(pool.usage(&"key"), usage(2, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{Actor, Progress, Surroundings, Target};
+use super::asking::Asking;
 use super::backoff::Backoff;
 use super::decide::{Pace, Serving};
 use super::kernel::{Istio, Kernel};
@@ -321,6 +322,19 @@ impl Agent {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.around.kernel.idle().await;
+    }
+
+    /// A pod as it is wanted now.
+    pub(super) fn pod(&self, uid: &str) -> Option<Arc<Pod>> {
+        self.0.lock().get(uid).map(|entry| Arc::clone(&entry.target.borrow().pod))
+    }
+
+    pub(super) fn kernel(&self) -> &Kernel {
+        &self.0.around.kernel
+    }
+
+    pub(super) fn asking(&self) -> &Asking {
+        self.0.around.proxies.asking()
     }
 
     fn spawn(&self, target: Target) -> Entry {

@@ -187,7 +187,7 @@ impl Kernel {
         self.visit(namespace, move || step(&plan)).await
     }
 
-    async fn visit<R: Send + 'static>(
+    pub(super) async fn visit<R: Send + 'static>(
         &self,
         namespace: &Namespace,
         step: impl FnOnce() -> R + Send + 'static,

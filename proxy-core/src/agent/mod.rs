@@ -31,12 +31,14 @@
 //! ```
 
 mod actor;
+mod asking;
 mod backoff;
 mod decide;
 #[cfg(feature = "yaml")]
 pub mod folder;
 mod handle;
 mod held;
+mod inspect;
 mod kernel;
 mod plans;
 mod pod;
@@ -48,8 +50,10 @@ mod source;
 mod status;
 mod watched;
 
+pub use self::asking::ExplainError;
 pub use self::backoff::Backoff;
 pub use self::handle::{Agent, PutError, Settings, WaitError};
+pub use self::inspect::{InspectError, Inspection, Listener, Look, Met, Place, Walk};
 pub use self::kernel::{Istio, StepError};
 pub use self::pod::Pod;
 pub use self::roster::Heard;

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::asking::Asking;
 use super::kernel::StepError;
 use super::roster::{Listening, ProxyId, Roster, Work};
 use crate::report::Causes;
@@ -27,17 +28,23 @@ pub(super) struct Proxies {
     changed: watch::Sender<()>,
     /// How long connections wait for a proxy.
     hold: Duration,
+    asking: Asking,
 }
 
 impl Proxies {
     pub(super) fn new(hold: Duration) -> Self {
-        Self { roster: Arc::default(), changed: watch::Sender::new(()), hold }
+        Self { roster: Arc::default(), changed: watch::Sender::new(()), hold, asking: Asking::default() }
     }
 
     /// Reads the roster.
     pub(super) fn read(&self) -> MutexGuard<'_, Roster> {
         // Each of its methods is whole or not at all.
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the newest can be asked.
+    pub(super) fn asking(&self) -> &Asking {
+        &self.asking
     }
 
     /// Changes what is offered, and has proxies told.
@@ -112,6 +119,7 @@ impl Proxies {
     /// Tells one proxy all there is to tell, until the connection is over.
     async fn tell(&self, connection: &mut Connection, id: ProxyId) -> RequestError {
         let mut changed = self.changed.subscribe();
+        let mut questions = self.asking.join(id);
         loop {
             changed.mark_unchanged();
             let (work, later) = self.read().work(id, Instant::now());
@@ -124,6 +132,11 @@ impl Proxies {
                 };
                 tokio::select! {
                     error = connection.closed() => return error,
+                    asked = questions.next() => {
+                        if let Err(error) = asked.bring(connection).await {
+                            return error;
+                        }
+                    }
                     // The sender is ours.
                     _ = changed.changed() => {}
                     () = later => {}
@@ -133,9 +146,7 @@ impl Proxies {
                 let refusal = match ask(connection, &work).await {
                     Ok(()) => None,
                     Err(AskError::Listen(error)) => Some(Causes(&error).to_string()),
-                    Err(AskError::Request(
-                        error @ (RequestError::Refused(_) | RequestError::TooLong { .. }),
-                    )) => Some(error.to_string()),
+                    Err(AskError::Request(error)) if error.is_the_requests() => Some(error.to_string()),
                     Err(AskError::Request(error)) => return error,
                 };
                 if let Some(reason) = &refusal {

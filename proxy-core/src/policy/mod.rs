@@ -71,6 +71,16 @@ pub enum Denied {
     },
 }
 
+/// By what a connection is permitted.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Grounds<'a> {
+    /// No ALLOW policy applies, and no DENY policy matches.
+    NoneAsks,
+    /// This ALLOW policy matches.
+    By(&'a Policy),
+}
+
 /// Decides on `question` by the policies that apply to its destination. Which these are,
 /// [`Snapshot::decide`](crate::workload::Snapshot::decide) knows.
 ///
@@ -80,15 +90,26 @@ pub fn decide<'a>(
     policies: impl Iterator<Item = &'a Policy> + Clone,
     question: &Question<'_>,
 ) -> Result<Permit, Denied> {
+    judge(policies, question).map(|_| Permit { destination: question.destination })
+}
+
+/// What [`decide`] decides, and by what, without the right to dial.
+///
+/// # Errors
+/// As [`decide`].
+pub fn judge<'a>(
+    policies: impl Iterator<Item = &'a Policy> + Clone,
+    question: &Question<'_>,
+) -> Result<Grounds<'a>, Denied> {
     let in_force = || policies.clone().filter(|policy| policy.mode == Mode::Enforced);
     if let Some(policy) = in_force().find(|p| p.action == Action::Deny && p.matches(question)) {
         return Err(Denied::By { policy: policy.to_string() });
     }
     let mut allows = in_force().filter(|p| p.action == Action::Allow).peekable();
-    if allows.peek().is_some() && !allows.any(|policy| policy.matches(question)) {
-        return Err(Denied::NoneAllows);
+    if allows.peek().is_none() {
+        return Ok(Grounds::NoneAsks);
     }
-    Ok(Permit { destination: question.destination })
+    allows.find(|policy| policy.matches(question)).map(Grounds::By).ok_or(Denied::NoneAllows)
 }
 
 /// Whom a policy is about.
@@ -146,7 +167,12 @@ impl Policy {
     }
 
     fn matches(&self, question: &Question<'_>) -> bool {
-        self.rules.iter().any(|rule| rule.matches(question))
+        self.matching(question).is_some()
+    }
+
+    /// The number of its first rule that matches, from 0.
+    pub(crate) fn matching(&self, question: &Question<'_>) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.matches(question))
     }
 }
 

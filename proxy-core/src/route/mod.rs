@@ -50,6 +50,52 @@ pub struct TunnelRoute {
     pub service: Option<String>,
 }
 
+/// A route, and by what it was decided.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Decision<'a> {
+    /// The route.
+    pub route: Route,
+    /// Whose address the destination is.
+    pub addressee: Addressee<'a>,
+    /// Who is at the hop, as far as facts tell.
+    pub hop: Option<&'a Workload>,
+}
+
+/// Whose address a destination is.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Addressee<'a> {
+    /// A service's.
+    Service(&'a Service),
+    /// A workload's.
+    Workload(&'a Workload),
+    /// Nobody's in the mesh.
+    Stranger,
+}
+
+impl<'a> Addressee<'a> {
+    /// Who has `address`, seen from `source`.
+    #[must_use]
+    pub fn of(snapshot: &'a Snapshot, source: &Workload, address: IpAddr) -> Self {
+        let network = source.network.as_str();
+        let service = || snapshot.service_at(network, &source.name.namespace, address);
+        let workload = || snapshot.workload_at(network, address);
+        let found = service().map(|service| Self::Service(service));
+        found.or_else(|| workload().map(|workload| Self::Workload(workload))).unwrap_or(Self::Stranger)
+    }
+
+    /// Where connections to it must go first.
+    #[must_use]
+    pub fn waypoint(self) -> Option<&'a Gateway> {
+        match self {
+            Self::Service(service) => service.waypoint.as_ref(),
+            Self::Workload(workload) => workload.waypoint.as_ref(),
+            Self::Stranger => None,
+        }
+    }
+}
+
 /// Why there is no route. The connection fails; it never falls back to plain TCP.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -73,9 +119,7 @@ pub enum NoRoute {
     NoAddress(String),
 }
 
-/// Decides where a connection of `source` to `destination` goes.
-///
-/// `pick` chooses among a service's endpoints, weighted by capacity: any number, uniformly drawn by the caller.
+/// Where a connection of `source` to `destination` goes: [`decide`], without the reasons.
 ///
 /// # Errors
 /// [`NoRoute`] when it may go nowhere.
@@ -86,99 +130,103 @@ pub fn route(
     destination: OriginalDst,
     pick: u64,
 ) -> Result<Route, NoRoute> {
+    decide(snapshot, source, ports, destination, pick).map(|decision| decision.route)
+}
+
+/// Decides where a connection of `source` to `destination` goes, and says by what.
+///
+/// `pick` chooses among a service's endpoints, weighted by capacity: any number, uniformly drawn by the caller.
+///
+/// # Errors
+/// [`NoRoute`] when it may go nowhere.
+pub fn decide<'a>(
+    snapshot: &'a Snapshot,
+    source: &Workload,
+    ports: Ports,
+    destination: OriginalDst,
+    pick: u64,
+) -> Result<Decision<'a>, NoRoute> {
     if ports.contains(destination.port()) && destination.ip().is_loopback() {
         return Err(NoRoute::OwnPort(destination.socket_addr()));
     }
-    let network = source.network.as_str();
-    if let Some(service) = snapshot.service_at(network, &source.name.namespace, destination.ip()) {
-        return to_service(snapshot, source, ports, service, destination, pick);
-    }
-    match snapshot.workload_at(network, destination.ip()) {
-        Some(workload) => to_workload(snapshot, source, ports, workload, destination, pick),
-        None => Ok(Route::Direct(HopAddr::new(destination.socket_addr()))),
-    }
+    let addressee = Addressee::of(snapshot, source, destination.ip());
+    let (route, hop) = match (addressee, addressee.waypoint()) {
+        (_, Some(gateway)) => through(snapshot, source, gateway, addressee, destination, pick)?,
+        (Addressee::Service(service), None) => {
+            to_service(snapshot, source, ports, service, destination, pick)?
+        }
+        (Addressee::Workload(workload), None) => {
+            let address = destination.socket_addr();
+            (to_workload(ports, workload, address, None), Some(workload))
+        }
+        (Addressee::Stranger, None) => (Route::Direct(HopAddr::new(destination.socket_addr())), None),
+    };
+    Ok(Decision { route, addressee, hop })
 }
 
-fn to_service(
-    snapshot: &Snapshot,
+type Routed<'a> = (Route, Option<&'a Workload>);
+
+fn to_service<'a>(
+    snapshot: &'a Snapshot,
     source: &Workload,
     ports: Ports,
     service: &Service,
     destination: OriginalDst,
     pick: u64,
-) -> Result<Route, NoRoute> {
-    let hostname = service.name.hostname.clone();
-    if let Some(gateway) = &service.waypoint {
-        let target = Target::Address(destination.socket_addr());
-        let route = through(snapshot, source, gateway, destination.ip(), target, pick)?;
-        return Ok(Route::Tunnel(TunnelRoute { service: Some(hostname), ..route }));
-    }
+) -> Result<Routed<'a>, NoRoute> {
     let no_endpoint = || NoRoute::NoEndpoint { service: service.name.clone(), port: destination.port() };
     let chosen = endpoint::choose(snapshot, service, destination.port(), &source.network, pick);
     let (workload, port) = chosen.ok_or_else(no_endpoint)?;
     let address = SocketAddr::new(address_like(workload, destination.ip())?, port);
-    Ok(match workload.protocol {
-        Protocol::Tcp => Route::Direct(HopAddr::new(address)),
-        Protocol::Hbone => Route::Tunnel(TunnelRoute {
-            hop: HopAddr::new(SocketAddr::new(address.ip(), ports.hbone)),
-            target: Target::Address(address),
-            expected: identities(workload, Some(service)),
-            service: Some(hostname),
-        }),
-    })
+    Ok((to_workload(ports, workload, address, Some(service)), Some(workload)))
 }
 
-fn to_workload(
-    snapshot: &Snapshot,
-    source: &Workload,
-    ports: Ports,
-    workload: &Workload,
-    destination: OriginalDst,
-    pick: u64,
-) -> Result<Route, NoRoute> {
-    let address = destination.socket_addr();
-    if let Some(gateway) = &workload.waypoint {
-        let target = Target::Address(address);
-        return through(snapshot, source, gateway, address.ip(), target, pick).map(Route::Tunnel);
-    }
-    Ok(match workload.protocol {
+/// To `address` of a workload, which may be behind a service.
+fn to_workload(ports: Ports, workload: &Workload, address: SocketAddr, service: Option<&Service>) -> Route {
+    match workload.protocol {
         Protocol::Tcp => Route::Direct(HopAddr::new(address)),
         Protocol::Hbone => Route::Tunnel(TunnelRoute {
             hop: HopAddr::new(SocketAddr::new(address.ip(), ports.hbone)),
             target: Target::Address(address),
-            expected: identities(workload, None),
-            service: None,
+            expected: identities(workload, service),
+            service: service.map(|service| service.name.hostname.clone()),
         }),
-    })
+    }
 }
 
 /// The tunnel to a waypoint, which carries the destination untranslated.
-fn through(
-    snapshot: &Snapshot,
+fn through<'a>(
+    snapshot: &'a Snapshot,
     source: &Workload,
     gateway: &Gateway,
-    like: IpAddr,
-    target: Target,
+    addressee: Addressee<'_>,
+    destination: OriginalDst,
     pick: u64,
-) -> Result<TunnelRoute, NoRoute> {
+) -> Result<Routed<'a>, NoRoute> {
     let unknown = || NoRoute::UnknownWaypoint(gateway.destination.clone());
     let by_service = |service: &Service| {
         let (workload, port) = endpoint::choose(snapshot, service, gateway.hbone_port, &source.network, pick)
             .ok_or_else(unknown)?;
-        Ok((SocketAddr::new(address_like(workload, like)?, port), identities(workload, Some(service))))
+        let hop = SocketAddr::new(address_like(workload, destination.ip())?, port);
+        Ok((hop, identities(workload, Some(service)), workload))
     };
-    let (hop, expected) = match &gateway.destination {
+    let (hop, expected, workload) = match &gateway.destination {
         GatewayDestination::Service(name) => by_service(snapshot.service(name).ok_or_else(unknown)?)?,
         GatewayDestination::Address(NetworkAddress { network, address }) => {
             if let Some(workload) = snapshot.workload_at(network, *address) {
-                (SocketAddr::new(*address, gateway.hbone_port), identities(workload, None))
+                (SocketAddr::new(*address, gateway.hbone_port), identities(workload, None), workload)
             } else {
                 let service = snapshot.service_at(network, &source.name.namespace, *address);
                 by_service(service.ok_or_else(unknown)?)?
             }
         }
     };
-    Ok(TunnelRoute { hop: HopAddr::new(hop), target, expected, service: None })
+    let service = match addressee {
+        Addressee::Service(service) => Some(service.name.hostname.clone()),
+        Addressee::Workload(_) | Addressee::Stranger => None,
+    };
+    let target = Target::Address(destination.socket_addr());
+    Ok((Route::Tunnel(TunnelRoute { hop: HopAddr::new(hop), target, expected, service }), Some(workload)))
 }
 
 /// The workload's own identity, and those that a service names besides.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Health, NetworkAddress, PodName, Service, ServiceName, Workload};
-use crate::policy::{Denied, Permit, Policy, Question, Scope, decide};
+use crate::policy::{Denied, Grounds, Permit, Policy, Question, Scope, decide, judge};
 
 /// One workload's place behind a service.
 #[derive(Debug, Clone)]
@@ -38,6 +38,12 @@ impl Snapshot {
     #[must_use]
     pub fn workload_named(&self, name: &PodName) -> Option<&Arc<Workload>> {
         self.by_name.get(name)
+    }
+
+    /// A workload of this namespace and name, whatever its service account: for who looks for a mistake.
+    pub(crate) fn namesake(&self, name: &PodName) -> Option<&Arc<Workload>> {
+        let is_it = |other: &PodName| (&other.namespace, &other.name) == (&name.namespace, &name.name);
+        self.by_name.iter().find(|(other, _)| is_it(other)).map(|(_, workload)| workload)
     }
 
     /// The workload at an address, seen from `network`.
@@ -87,18 +93,32 @@ impl Snapshot {
     /// # Errors
     /// [`Denied`], also when the workload names a policy that is not known: what it would have said cannot be guessed.
     pub fn decide(&self, workload: &Workload, question: &Question<'_>) -> Result<Permit, Denied> {
-        let known = |name: &str| self.policies.iter().any(|policy| policy.is_named(name));
-        if let Some(policy) = workload.policies.iter().find(|name| !known(name)) {
-            return Err(Denied::Unknown { policy: policy.clone() });
-        }
+        self.check_known(workload)?;
         decide(self.policies_for(workload), question)
     }
 
+    /// What [`decide`](Self::decide) decides, and by what, without the right to dial.
+    ///
+    /// # Errors
+    /// As [`decide`](Self::decide).
+    pub fn judge(&self, workload: &Workload, question: &Question<'_>) -> Result<Grounds<'_>, Denied> {
+        self.check_known(workload)?;
+        judge(self.policies_for(workload), question)
+    }
+
+    fn check_known(&self, workload: &Workload) -> Result<(), Denied> {
+        let known = |name: &str| self.policies.iter().any(|policy| policy.is_named(name));
+        match workload.policies.iter().find(|name| !known(name)) {
+            Some(policy) => Err(Denied::Unknown { policy: policy.clone() }),
+            None => Ok(()),
+        }
+    }
+
     /// Policies that apply to connections to `workload`: global ones, its namespace's, and those that select it.
-    pub(crate) fn policies_for<'a>(
+    pub(crate) fn policies_for<'a, 'w>(
         &'a self,
-        workload: &'a Workload,
-    ) -> impl Iterator<Item = &'a Policy> + Clone {
+        workload: &'w Workload,
+    ) -> impl Iterator<Item = &'a Policy> + Clone + use<'a, 'w> {
         self.policies.iter().map(AsRef::as_ref).filter(move |policy| match policy.scope {
             Scope::Global => true,
             Scope::Namespace => policy.namespace == workload.name.namespace,

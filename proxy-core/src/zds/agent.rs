@@ -10,9 +10,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_seqpacket::{UnixSeqpacket, UnixSeqpacketListener};
 
+use super::explanation::MAX_EXPLANATION;
 use super::extensions::Extensions;
 use super::message::{Hello, MAX_MESSAGE, MessageError, Request, Response};
 use super::packet::{self, PacketError};
+use crate::explain::{Account, Query};
 use crate::listeners::Listeners;
 use crate::local_socket::{self, BindError};
 use crate::workload::{PodName, Uid};
@@ -39,6 +41,9 @@ pub enum RequestError {
         /// Its user.
         uid: u32,
     },
+    /// The proxy does not understand such a request. It was not sent, and the connection goes on.
+    #[error("the proxy does not understand this")]
+    NotUnderstood,
     /// The request is longer than the protocol allows. It was not sent, and the connection goes on.
     #[error("a request of {actual} bytes; at most {MAX_MESSAGE} are allowed")]
     TooLong {
@@ -66,6 +71,14 @@ pub enum RequestError {
     /// No answer came in time. A late one would be taken for the next request's, so the connection must not be used on.
     #[error("no answer within {}s", ANSWER_LIMIT.as_secs())]
     TimedOut,
+}
+
+impl RequestError {
+    /// Whether it is about the request alone: the connection goes on.
+    #[must_use]
+    pub fn is_the_requests(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::NotUnderstood | Self::TooLong { .. })
+    }
 }
 
 impl Listener {
@@ -109,13 +122,13 @@ impl Connected {
             return Err(RequestError::Stranger { uid });
         }
         let mut connection = Connection { socket: Some(self.0), extensions: Extensions::NONE };
-        let hello = connection.receive().await?;
+        let hello = connection.receive(MAX_MESSAGE).await?;
         connection.extensions = Hello::decode(&hello).map_err(RequestError::Message)?.extensions;
         Ok(connection)
     }
 }
 
-/// A proxy that has said hello. After any error but [`RequestError::Refused`] and [`RequestError::TooLong`] it answers
+/// A proxy that has said hello. After an error that [is not only the request's](RequestError::is_the_requests), it answers
 /// [`RequestError::Closed`].
 #[derive(Debug)]
 pub struct Connection {
@@ -181,6 +194,22 @@ impl Connection {
         self.ask(&Request::SnapshotSent, &[]).await
     }
 
+    /// Has the proxy say what would become of a connection, and why.
+    ///
+    /// # Errors
+    /// [`RequestError`]; [`RequestError::NotUnderstood`] without [`Extensions::EXPLAIN`].
+    pub async fn explain(&mut self, query: &Query) -> Result<Account, RequestError> {
+        if !self.extensions.contains(Extensions::EXPLAIN) {
+            return Err(RequestError::NotUnderstood);
+        }
+        let request = Request::Explain(query.clone());
+        match self.answer(&request, &[], MAX_EXPLANATION).await? {
+            Response::Explained(account) => Ok(*account),
+            Response::Nack(reason) => Err(RequestError::Refused(reason)),
+            Response::Ack => Err(self.out_of_step()),
+        }
+    }
+
     /// Waits until the connection is over, and says why. Between requests only a proxy that is gone has something to tell. Cancel safe.
     pub async fn closed(&mut self) -> RequestError {
         let Some(socket) = &self.socket else { return RequestError::Closed };
@@ -194,6 +223,20 @@ impl Connection {
     }
 
     async fn ask(&mut self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<(), RequestError> {
+        match self.answer(request, descriptors, MAX_MESSAGE).await? {
+            Response::Ack => Ok(()),
+            Response::Nack(reason) => Err(RequestError::Refused(reason)),
+            Response::Explained(_) => Err(self.out_of_step()),
+        }
+    }
+
+    /// The answer to a request, which may have so many bytes.
+    async fn answer(
+        &mut self,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+        limit: usize,
+    ) -> Result<Response, RequestError> {
         let bytes = request.encode();
         if bytes.len() > MAX_MESSAGE {
             return Err(RequestError::TooLong { actual: bytes.len() });
@@ -203,21 +246,24 @@ impl Connection {
         let sending = timeout(ANSWER_LIMIT, packet::send(&socket, &bytes, descriptors)).await;
         sending.map_err(|_| RequestError::TimedOut)?.map_err(RequestError::Send)?;
         self.socket = Some(socket);
-        let bytes = self.receive().await?;
-        match Response::decode(&bytes) {
-            Ok(Response::Ack) => Ok(()),
-            Ok(Response::Nack(reason)) => Err(RequestError::Refused(reason)),
-            Err(error) => {
-                self.socket = None;
-                Err(RequestError::Message(error))
-            }
-        }
+        let bytes = self.receive(limit).await?;
+        Response::decode(&bytes).map_err(|error| {
+            self.socket = None;
+            RequestError::Message(error)
+        })
     }
 
-    async fn receive(&mut self) -> Result<Vec<u8>, RequestError> {
+    /// The answer is one to another question.
+    fn out_of_step(&mut self) -> RequestError {
+        self.socket = None;
+        RequestError::Unasked
+    }
+
+    async fn receive(&mut self, limit: usize) -> Result<Vec<u8>, RequestError> {
         let socket = self.socket.take().ok_or(RequestError::Closed)?;
-        let received =
-            timeout(ANSWER_LIMIT, packet::receive(&socket)).await.map_err(|_| RequestError::TimedOut)?;
+        let received = timeout(ANSWER_LIMIT, packet::receive_within(&socket, limit))
+            .await
+            .map_err(|_| RequestError::TimedOut)?;
         let packet = received.map_err(RequestError::Packet)?.ok_or(RequestError::Closed)?;
         self.socket = Some(socket);
         Ok(packet.bytes)

@@ -10,6 +10,9 @@ impl Extensions {
     pub const NONE: Self = Self(0);
     /// An add may bring listening sockets, after the namespace's descriptor; the proxy accepts from them and binds none itself.
     pub const LISTENERS: Self = Self(1);
+    /// The proxy says what would become of a connection, and why. Such an answer may have [`MAX_EXPLANATION`](super::MAX_EXPLANATION)
+    /// bytes.
+    pub const EXPLAIN: Self = Self(2);
 
     /// Both sets together.
     #[must_use]

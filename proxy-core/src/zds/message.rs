@@ -5,7 +5,9 @@
 
 use prost::Message as _;
 
+use super::explanation::{ExplanationError, MAX_EXPLANATION};
 use super::extensions::Extensions;
+use crate::explain::{Account, Query};
 use crate::workload::{PodName, Uid};
 
 /// Longest message that peers read (1024 bytes, istio-cni's and ztunnel's buffer).
@@ -34,6 +36,8 @@ pub enum Request {
     },
     /// All pods have been named; those that were not are to be stopped.
     SnapshotSent,
+    /// Say what would become of a connection. Of a proxy with [`Extensions::EXPLAIN`] only.
+    Explain(Query),
 }
 
 /// The proxy's answer to one request.
@@ -44,6 +48,8 @@ pub enum Response {
     Ack,
     /// Not done, and why.
     Nack(String),
+    /// To [`Request::Explain`].
+    Explained(Box<Account>),
 }
 
 /// Why bytes are not a message.
@@ -65,6 +71,9 @@ pub enum MessageError {
     /// A request without the pod's id.
     #[error("a request without uid")]
     NoUid,
+    /// A question for an explanation, or the answer, that is not complete.
+    #[error(transparent)]
+    Explanation(#[from] ExplanationError),
 }
 
 impl Request {
@@ -83,6 +92,7 @@ impl Request {
             Self::Keep { uid } => wire::Payload::Keep(wire::Keep { uid: uid.clone() }),
             Self::Del { uid } => wire::Payload::Del(wire::Del { uid: uid.clone() }),
             Self::SnapshotSent => wire::Payload::SnapshotSent(wire::SnapshotSent {}),
+            Self::Explain(query) => wire::Payload::Explain(query.into()),
         };
         wire::Request { payload: Some(payload) }.encode_to_vec()
     }
@@ -108,27 +118,26 @@ impl Request {
             wire::Payload::Keep(keep) => Self::Keep { uid: named(keep.uid)? },
             wire::Payload::Del(del) => Self::Del { uid: named(del.uid)? },
             wire::Payload::SnapshotSent(wire::SnapshotSent {}) => Self::SnapshotSent,
+            wire::Payload::Explain(explain) => Self::Explain(explain.try_into()?),
         })
     }
 }
 
 impl Response {
-    /// The message's bytes. A reason that would not fit is cut.
+    /// The message's bytes. A reason that would not fit is cut; an explanation that would not becomes a refusal.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        // Room for the two length-delimited headers around the reason.
-        const LONGEST_REASON: usize = MAX_MESSAGE - 16;
-        let error = match self {
-            Self::Ack => String::new(),
-            Self::Nack(reason) => {
-                let mut error = reason.clone();
-                while error.len() > LONGEST_REASON {
-                    error.pop();
-                }
-                error
-            }
+        let payload = match self {
+            Self::Ack => wire::ResponsePayload::Ack(wire::Ack { error: String::new() }),
+            Self::Nack(reason) => nack(reason),
+            Self::Explained(account) => wire::ResponsePayload::Explained(Box::new(account.as_ref().into())),
         };
-        wire::Response { payload: Some(wire::ResponsePayload::Ack(wire::Ack { error })) }.encode_to_vec()
+        let bytes = wire::Response { payload: Some(payload) }.encode_to_vec();
+        if bytes.len() <= MAX_EXPLANATION {
+            return bytes;
+        }
+        let reason = format!("the explanation has {} bytes, more than {MAX_EXPLANATION}", bytes.len());
+        wire::Response { payload: Some(nack(&reason)) }.encode_to_vec()
     }
 
     /// Reads a message.
@@ -137,9 +146,22 @@ impl Response {
     /// [`MessageError`] when it is not one.
     pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         let response = wire::Response::decode(bytes).map_err(MessageError::Protobuf)?;
-        let wire::ResponsePayload::Ack(ack) = response.payload.ok_or(MessageError::NoPayload)?;
-        Ok(if ack.error.is_empty() { Self::Ack } else { Self::Nack(ack.error) })
+        Ok(match response.payload.ok_or(MessageError::NoPayload)? {
+            wire::ResponsePayload::Ack(ack) if ack.error.is_empty() => Self::Ack,
+            wire::ResponsePayload::Ack(ack) => Self::Nack(ack.error),
+            wire::ResponsePayload::Explained(account) => Self::Explained(Box::new((*account).try_into()?)),
+        })
     }
+}
+
+fn nack(reason: &str) -> wire::ResponsePayload {
+    // Room for the two length-delimited headers around the reason.
+    const LONGEST_REASON: usize = MAX_MESSAGE - 16;
+    let mut error = reason.to_owned();
+    while error.len() > LONGEST_REASON {
+        error.pop();
+    }
+    wire::ResponsePayload::Ack(wire::Ack { error })
 }
 
 /// The proxy's first message.
@@ -174,6 +196,8 @@ impl Hello {
 
 /// Field numbers of `zds.proto`.
 mod wire {
+    use crate::zds::explanation::wire::{Account, Explain};
+
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Hello {
         #[prost(int32, tag = "1")]
@@ -219,7 +243,8 @@ mod wire {
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Request {
-        #[prost(oneof = "Payload", tags = "1, 2, 3, 5")]
+        // Not of zds.proto: 1000.
+        #[prost(oneof = "Payload", tags = "1, 2, 3, 5, 1000")]
         pub(super) payload: Option<Payload>,
     }
 
@@ -233,6 +258,8 @@ mod wire {
         SnapshotSent(SnapshotSent),
         #[prost(message, tag = "5")]
         Keep(Keep),
+        #[prost(message, tag = "1000")]
+        Explain(Explain),
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -243,7 +270,8 @@ mod wire {
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Response {
-        #[prost(oneof = "ResponsePayload", tags = "1")]
+        // Not of zds.proto: 1000.
+        #[prost(oneof = "ResponsePayload", tags = "1, 1000")]
         pub(super) payload: Option<ResponsePayload>,
     }
 
@@ -251,6 +279,8 @@ mod wire {
     pub(super) enum ResponsePayload {
         #[prost(message, tag = "1")]
         Ack(Ack),
+        #[prost(message, tag = "1000")]
+        Explained(Box<Account>),
     }
 }
 

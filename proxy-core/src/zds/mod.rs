@@ -16,12 +16,14 @@
 //! which of them are still wanted. What both sides may do beyond version 1 is in [`Extensions`].
 
 pub mod agent;
+mod explanation;
 mod extensions;
 mod message;
 mod packet;
 pub mod proxy;
 mod session;
 
+pub use explanation::{ExplanationError, MAX_EXPLANATION};
 pub use extensions::Extensions;
 pub use message::{Hello, MAX_MESSAGE, MessageError, Request, Response};
 pub use packet::PacketError;

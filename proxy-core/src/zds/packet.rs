@@ -24,8 +24,11 @@ pub enum PacketError {
     #[error("reading the socket")]
     Socket(#[source] io::Error),
     /// The message is longer than the protocol allows.
-    #[error("a message of more than {MAX_MESSAGE} bytes")]
-    TooLong,
+    #[error("a message of more than {limit} bytes")]
+    TooLong {
+        /// How long it may be.
+        limit: usize,
+    },
     /// More descriptors came with it than any message has; all were closed.
     #[error("more than {MOST_DESCRIPTORS} descriptors with a message")]
     TooManyDescriptors,
@@ -39,7 +42,15 @@ const CONTROL: usize = 16 + (4 * MOST_DESCRIPTORS).next_multiple_of(8);
 
 /// The next packet; `None` when the peer has closed. Cancel safe: a packet is taken whole or not at all.
 pub(super) async fn receive(socket: &UnixSeqpacket) -> Result<Option<Packet>, PacketError> {
-    let mut bytes = vec![0; MAX_MESSAGE];
+    receive_within(socket, MAX_MESSAGE).await
+}
+
+/// The same, for a packet that may be so long.
+pub(super) async fn receive_within(
+    socket: &UnixSeqpacket,
+    limit: usize,
+) -> Result<Option<Packet>, PacketError> {
+    let mut bytes = vec![0; limit];
     let mut control = [0; CONTROL];
     let mut data = [io::IoSliceMut::new(&mut bytes)];
     let received = socket.recv_vectored_with_ancillary(&mut data, &mut control).await;
@@ -55,7 +66,7 @@ pub(super) async fn receive(socket: &UnixSeqpacket) -> Result<Option<Packet>, Pa
         return Err(PacketError::TooManyDescriptors);
     }
     if info.truncated() {
-        return Err(PacketError::TooLong);
+        return Err(PacketError::TooLong { limit });
     }
     // A zero-length packet cannot be told from the end of the stream, and no message of the protocol is empty.
     if info.bytes_read() == 0 {

@@ -28,7 +28,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What this proxy is.
-const HELLO: Hello = Hello { extensions: Extensions::LISTENERS, ..Hello::V1 };
+const HELLO: Hello = Hello { extensions: Extensions::LISTENERS.and(Extensions::EXPLAIN), ..Hello::V1 };
 
 /// How far the proxy serves what the agent wants served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -176,6 +176,10 @@ impl Follower {
             }
             // A session starts nothing without a descriptor.
             (Step::Start(..), None) | (Step::Note, _) => Response::Ack,
+            (Step::Explain(query), _) => match self.node.explain(&query) {
+                Some(account) => Response::Explained(Box::new(account)),
+                None => Response::Nack("the pod is not served".into()),
+            },
             (Step::Stop(uid), _) => {
                 self.pending.remove(&uid);
                 self.node.delete(&uid);

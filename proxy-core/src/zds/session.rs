@@ -3,12 +3,13 @@
 //! ```text
 //!                 SnapshotSent: stop what was not named
 //!   Snapshot ------------------------------------------> Steady
-//!   Add, Keep, Del                                        Add, Del
+//!   Add, Keep, Del, Explain                               Add, Del, Explain
 //! ```
 
 use std::collections::BTreeSet;
 
 use super::message::Request;
+use crate::explain::Query;
 use crate::workload::{PodName, Uid};
 
 /// What is to be done for a request.
@@ -16,6 +17,8 @@ use crate::workload::{PodName, Uid};
 pub(super) enum Step {
     /// Serve a pod in the namespace that came with the request.
     Start(Uid, PodName),
+    /// Say what would become of a connection.
+    Explain(Query),
     /// Nothing; it was only said.
     Note,
     /// Stop serving a pod.
@@ -97,6 +100,7 @@ impl Session {
                 }
                 Ok(Step::Stop(uid))
             }
+            (Request::Explain(query), Descriptor::Absent) => Ok(Step::Explain(query)),
             (Request::SnapshotSent, Descriptor::Absent) => match std::mem::replace(self, Self::Steady) {
                 Self::Snapshot { named } => Ok(Step::Retain(named)),
                 Self::Steady => Err(ProtocolError::SecondSnapshot),

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use inpod_proxy_core::explain::{Query, Way};
 use inpod_proxy_core::zds::Request;
+use inpod_proxy_core::{ClientAddr, OriginalDst};
 use tempfile::TempDir;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::leaks::Baseline;
@@ -19,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         test("what_breaks_the_protocol_ends_the_connection", what_breaks_the_protocol_ends_the_connection)
             .serial(),
         test("descriptors_that_are_no_pod_are_refused", descriptors_that_are_no_pod_are_refused).serial(),
+        test("questions_about_others_are_refused", questions_about_others_are_refused).serial(),
         test("too_many_descriptors_end_the_connection", too_many_descriptors_end_the_connection).serial(),
     ]
 }
@@ -55,6 +58,7 @@ fn messages_that_are_none_end_the_connection() -> Outcome {
             bad("a request of a kind that nobody knows", vec![0x3a, 0x00], "payload"),
             bad("an add without workload", vec![0x0a, 0x03, 0x0a, 0x01, b'u'], "workload_info"),
             bad("a request without uid", vec![0x12, 0x00], "uid"),
+            bad("a question that is not complete", vec![0xc2, 0x3e, 0x00], "bad way"),
             bad("more than a message may be", vec![0x0a; 2048], "1024"),
             // It cannot be told from the end of the stream.
             bad("nothing", Vec::new(), ""),
@@ -80,6 +84,23 @@ fn what_breaks_the_protocol_ends_the_connection() -> Outcome {
             stray,
         ],
     )
+}
+
+/// A pod that is not there is not explained, and the connection goes on.
+fn questions_about_others_are_refused() -> Outcome {
+    let mut scene = ForeignAgent::new()?;
+    let (client, destination) = ("10.0.0.1:1".parse()?, "192.0.2.1:1".parse()?);
+    let query = |uid: &str| Query {
+        uid: uid.into(),
+        way: Way::Out,
+        client: ClientAddr::new(client),
+        destination: OriginalDst::new(destination),
+    };
+    let reaction = scene.say(&Request::Explain(query("nobody")).encode(), &[])?;
+    assert!(matches!(&reaction, Reaction::Refused(why) if why == "the pod is not served"), "{reaction:?}");
+    let reaction = scene.say(&Request::Explain(query("client")).encode(), &[])?;
+    assert!(matches!(reaction, Reaction::Acknowledged), "{reaction:?}");
+    scene.pods_are_served()
 }
 
 fn too_many_descriptors_end_the_connection() -> Outcome {

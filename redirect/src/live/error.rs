@@ -6,13 +6,16 @@ use crate::piece::Piece;
 
 use super::tcp_socket::TcpSocket;
 
-/// Why the connections of a namespace could not be told.
+/// Why the connections of a namespace, or those who wait for some, could not be told.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListError {
     /// The kernel could not be asked about its sockets.
     #[error("cannot list the connections of the namespace")]
     Look(#[source] KernelError),
+    /// The kernel could not be asked about those that wait for connections.
+    #[error("cannot list the listeners of the namespace")]
+    Listeners(#[source] KernelError),
 }
 
 /// Why a connection could not be ended.

@@ -10,7 +10,7 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::error::KernelError;
 use crate::family::Family;
-use crate::live::{Ending, SocketName, TcpSocket, TcpState};
+use crate::live::{Ending, Listening, SocketName, TcpSocket, TcpState};
 
 use super::socket::{Conversation, Dump, Request};
 use super::unread;
@@ -22,14 +22,19 @@ pub(crate) struct SockDiag(Conversation<Question, Answer>);
 const BY_FAMILY: u16 = 20;
 /// `SOCK_DESTROY`.
 const DESTROY: u16 = 21;
+/// `INET_DIAG_SKV6ONLY`, which each listener over IPv6 has.
+const INET_DIAG_SKV6ONLY: u16 = 11;
 /// `INET_DIAG_MARK`.
 const INET_DIAG_MARK: u16 = 15;
 /// `IPPROTO_TCP` (`linux/in.h`).
 const TCP: u8 = 6;
 /// `struct inet_diag_req_v2`: family, protocol, extensions, a pad, states, the socket.
 const QUESTION_LEN: usize = 8 + SocketName::LEN;
-/// `struct inet_diag_msg`: family, state, timer, retransmits, the socket, then five numbers of which the fourth is the user.
+/// `struct inet_diag_msg`: family, state, timer, retransmits, the socket, then five numbers: when a timer
+/// ends, what waits to be read and to be sent (of a listener: to be accepted, and the most that can), the user, the inode.
 const ANSWER_LEN: usize = 72;
+const WAITING_AT: usize = 56;
+const MOST_WAITING_AT: usize = 60;
 const USER_AT: usize = 64;
 /// Where the socket starts in the answer.
 const SOCKET_AT: usize = 4;
@@ -45,22 +50,33 @@ impl SockDiag {
     /// The TCP connections of the namespace. One that opens or ends meanwhile is told of or not; and another can be
     /// missed, when it was next to one of those in the kernel's table.
     pub(crate) fn tcp_sockets(&mut self) -> Result<Vec<TcpSocket>, KernelError> {
-        let mut found = self.of_family(Family::V4)?;
-        match self.of_family(Family::V6) {
-            // A kernel without IPv6 has no connections over it.
+        let states = TcpState::ALL.iter().fold(0, |states, state| states | 1 << state_number(*state));
+        let connection = |answer| if let Answer::Connection(socket) = answer { Some(socket) } else { None };
+        Ok(self.in_states(states)?.into_iter().filter_map(connection).collect())
+    }
+
+    /// The TCP sockets of the namespace that wait for connections.
+    pub(crate) fn tcp_listeners(&mut self) -> Result<Vec<Listening>, KernelError> {
+        let listener = |answer| if let Answer::Listener(socket) = answer { Some(socket) } else { None };
+        Ok(self.in_states(1 << LISTEN)?.into_iter().filter_map(listener).collect())
+    }
+
+    fn in_states(&mut self, states: u32) -> Result<Vec<Answer>, KernelError> {
+        let mut found = self.of_family(Family::V4, states)?;
+        match self.of_family(Family::V6, states) {
+            // A kernel without IPv6 has no sockets for it.
             Err(error) if error.refusal() == Some(libc::ENOENT) => {}
             outcome => found.extend(outcome?),
         }
         Ok(found)
     }
 
-    fn of_family(&mut self, family: Family) -> Result<Vec<TcpSocket>, KernelError> {
-        let states = TcpState::ALL.iter().fold(0, |states, state| states | 1 << state_number(*state));
+    fn of_family(&mut self, family: Family, states: u32) -> Result<Vec<Answer>, KernelError> {
         let question =
             Question { kind: BY_FAMILY, states, socket: SocketName { family, bytes: [0; SocketName::LEN] } };
         for _ in 0..ATTEMPTS {
             if let Dump::Settled(answers) = self.0.dump(question.clone())? {
-                return Ok(answers.into_iter().filter_map(|Answer(socket)| socket).collect());
+                return Ok(answers);
             }
         }
         Err(KernelError::Unsettled { attempts: ATTEMPTS })
@@ -106,8 +122,14 @@ impl NetlinkSerializable for Question {
     }
 }
 
-/// What it answers: a connection, or a socket that is none.
-struct Answer(Option<TcpSocket>);
+/// What it answers.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Connection(TcpSocket),
+    Listener(Listening),
+    /// A socket that is neither.
+    Other,
+}
 
 impl NetlinkDeserializable for Answer {
     type Error = DecodeError;
@@ -115,13 +137,13 @@ impl NetlinkDeserializable for Answer {
     fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
         let too_short = || DecodeError::buffer_too_small(payload.len(), ANSWER_LEN);
         let (head, attributes) = payload.split_at_checked(ANSWER_LEN).ok_or_else(too_short)?;
-        Ok(Self(tcp_socket(head, mark(attributes)?)))
+        let socket = socket(head, &Attributes::read(attributes)?);
+        Ok(socket.unwrap_or(Self::Other))
     }
 }
 
-fn tcp_socket(head: &[u8], mark: Option<u32>) -> Option<TcpSocket> {
+fn socket(head: &[u8], attributes: &Attributes) -> Option<Answer> {
     let family = Family::ALL.into_iter().find(|family| Some(&address_family(*family)) == head.first())?;
-    let state = TcpState::ALL.into_iter().find(|state| Some(&state_number(*state)) == head.get(1))?;
     let bytes: [u8; SocketName::LEN] = array(head, SOCKET_AT)?;
     let address = |at| -> Option<IpAddr> {
         Some(match family {
@@ -130,24 +152,47 @@ fn tcp_socket(head: &[u8], mark: Option<u32>) -> Option<TcpSocket> {
         })
     };
     let port = |at| array(&bytes, at).map(u16::from_be_bytes);
-    Some(TcpSocket {
-        local: SocketAddr::new(address(4)?, port(0)?),
-        remote: SocketAddr::new(address(20)?, port(2)?),
+    let number = |at| array(head, at).map(u32::from_ne_bytes);
+    let (local, mark, user) = (SocketAddr::new(address(4)?, port(0)?), attributes.mark, number(USER_AT)?);
+    let state = *head.get(1)?;
+    if state == LISTEN {
+        let (waiting, most_waiting) = (number(WAITING_AT)?, number(MOST_WAITING_AT)?);
+        let only_ipv6 = family == Family::V6 && attributes.only_ipv6;
+        return Some(Answer::Listener(Listening { local, only_ipv6, mark, user, waiting, most_waiting }));
+    }
+    let state = TcpState::ALL.into_iter().find(|known| state_number(*known) == state)?;
+    let remote = SocketAddr::new(address(20)?, port(2)?);
+    Some(Answer::Connection(TcpSocket {
+        local,
+        remote,
         state,
         mark,
-        user: u32::from_ne_bytes(array(head, USER_AT)?),
+        user,
         name: SocketName { family, bytes },
-    })
+    }))
 }
 
-fn mark(attributes: &[u8]) -> Result<Option<u32>, DecodeError> {
-    for attribute in unread::attributes(attributes) {
-        let attribute = attribute?;
-        if attribute.kind() == INET_DIAG_MARK {
-            return Ok(array(unread::inside(&attribute), 0).map(u32::from_ne_bytes));
+/// What stands in an answer's attributes.
+#[derive(Default)]
+struct Attributes {
+    mark: Option<u32>,
+    only_ipv6: bool,
+}
+
+impl Attributes {
+    fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut read = Self::default();
+        for attribute in unread::attributes(bytes) {
+            let attribute = attribute?;
+            let inside = unread::inside(&attribute);
+            match attribute.kind() {
+                INET_DIAG_MARK => read.mark = array(inside, 0).map(u32::from_ne_bytes),
+                INET_DIAG_SKV6ONLY => read.only_ipv6 = inside.first().is_some_and(|only| *only != 0),
+                _ => {}
+            }
         }
+        Ok(read)
     }
-    Ok(None)
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -161,6 +206,9 @@ const fn address_family(family: Family) -> u8 {
         Family::V6 => 10,
     }
 }
+
+/// `TCP_LISTEN` (`net/tcp_states.h`).
+const LISTEN: u8 = 10;
 
 /// `TCP_*` (`net/tcp_states.h`), which are also the numbers of bits in a question.
 const fn state_number(state: TcpState) -> u8 {
@@ -215,18 +263,36 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8]) -> Result<Option<TcpSocket>, DecodeError> {
-        Answer::deserialize(&NetlinkHeader::default(), bytes).map(|Answer(socket)| socket)
+    fn read(bytes: &[u8]) -> Result<Answer, DecodeError> {
+        Answer::deserialize(&NetlinkHeader::default(), bytes)
     }
 
     #[test]
-    fn a_listener_and_what_waits_are_no_connections() {
+    fn what_waits_is_no_connection() {
         let somewhere = "10.0.0.1:1".parse().unwrap();
-        for state in [0, 6, 7, 10, 12, 255] {
-            assert_eq!(read(&answer(2, state, somewhere, somewhere, 0, None)).unwrap(), None);
+        for state in [0, 6, 7, 12, 255] {
+            assert_eq!(read(&answer(2, state, somewhere, somewhere, 0, None)).unwrap(), Answer::Other);
         }
-        assert_eq!(read(&answer(3, 1, somewhere, somewhere, 0, None)).unwrap(), None);
+        assert_eq!(read(&answer(3, 1, somewhere, somewhere, 0, None)).unwrap(), Answer::Other);
         assert!(read(&[2; ANSWER_LEN - 1]).is_err());
+    }
+
+    #[test]
+    fn a_listener_is_read_with_what_waits_at_it() {
+        let (local, nobody) = ("[::]:15001".parse().unwrap(), "[::]:0".parse().unwrap());
+        let mut bytes = answer(10, LISTEN, local, nobody, 1337, Some(0x539));
+        bytes.splice(WAITING_AT..WAITING_AT + 8, [3_u32.to_ne_bytes(), 4096_u32.to_ne_bytes()].concat());
+        let wanted = Listening {
+            local,
+            only_ipv6: false,
+            mark: Some(0x539),
+            user: 1337,
+            waiting: 3,
+            most_waiting: 4096,
+        };
+        assert_eq!(read(&bytes).unwrap(), Answer::Listener(wanted.clone()));
+        bytes.extend([5, 0, 11, 0, 1, 0, 0, 0]);
+        assert_eq!(read(&bytes).unwrap(), Answer::Listener(Listening { only_ipv6: true, ..wanted }));
     }
 
     proptest! {
@@ -240,7 +306,7 @@ mod tests {
             let state = TcpState::ALL[state];
             let family = if local.is_ipv6() || mapped { 10 } else { 2 };
             let bytes = answer(family, state_number(state), local, remote, user, mark);
-            let socket = read(&bytes).unwrap().unwrap();
+            let Answer::Connection(socket) = read(&bytes).unwrap() else { panic!("no connection") };
             prop_assert_eq!((socket.local, socket.remote), (local, remote));
             prop_assert_eq!((socket.state, socket.user, socket.mark), (state, user, mark));
             // The question that ends it names the socket as it was told.

@@ -3,11 +3,13 @@
 use std::io::{ErrorKind, Read as _};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 
-use inpod_redirect::{Ending, Family, TcpSocket, TcpState, end as end_of, tcp_sockets};
+use inpod_redirect::{Ending, Family, TcpSocket, TcpState, end as end_of, tcp_listeners, tcp_sockets};
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{Lab, Pod};
 
-use crate::scene::{MARK, SOME, accept, connect, ip, listen, marked, settle, talk, unmarked};
+use crate::scene::{
+    MARK, OUTBOUND, SOME, accept, connect, ip, listen, listen_as_proxy, marked, settle, talk, unmarked,
+};
 
 pub(crate) fn tests() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -18,6 +20,9 @@ pub(crate) fn tests() -> Vec<Case> {
         cases.push(test(format!("live::{family}_a_connection_is_ended_and_others_are_not"), move || {
             ended(family)
         }));
+    }
+    for family in [Family::V4, Family::V6] {
+        cases.push(test(format!("live::{family}_each_listener_is_told_of"), move || listening(family)));
     }
     cases.push(test("live::ipv4_over_an_ipv6_socket_is_told_of_as_ipv4", mapped));
     cases
@@ -52,6 +57,26 @@ fn told(family: Family) -> Outcome {
     assert_eq!(other.mark(), Some(MARK));
     assert!([TcpState::FinWait1, TcpState::FinWait2].contains(&other.state()), "{other:?}");
     assert_eq!(peer.run(tcp_sockets)??.len(), 2, "the other ends are elsewhere");
+    Ok(())
+}
+
+fn listening(family: Family) -> Outcome {
+    let (_lab, app, peer) = pods(family)?;
+    assert_eq!(app.run(tcp_listeners)??, []);
+    let at = SocketAddr::new(ip(&app, family), SOME);
+    let server = listen(&app, at.ip(), SOME)?;
+    let proxy = listen_as_proxy(&app, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), OUTBOUND))?;
+    let _waits = connect(&peer, at, unmarked)?;
+    let list = app.run(tcp_listeners)??;
+    let one = list.iter().find(|listener| listener.local() == server.local_addr().unwrap_or(at));
+    let one = one.ok_or("not told of")?;
+    assert_eq!((one.mark(), one.user(), one.waiting()), (Some(0), 0, 1));
+    assert!(one.most_waiting() > 1 && one.takes(at), "{one:?}");
+    let other = list.iter().find(|listener| listener.local().port() == OUTBOUND).ok_or("not told of")?;
+    assert_eq!((other.mark(), other.waiting(), list.len()), (Some(MARK), 0, 2));
+    assert!(other.is_only_ipv6() && !other.takes("127.0.0.1:15001".parse()?));
+    drop(proxy);
+    assert_eq!(app.run(tcp_listeners)??.len(), 1);
     Ok(())
 }
 

@@ -6,6 +6,8 @@ mod server;
 
 use serde::{Deserialize, Serialize};
 
+use crate::why;
+
 pub(crate) use self::client::ask;
 pub(crate) use self::server::Server;
 
@@ -15,6 +17,8 @@ pub(crate) use self::server::Server;
 pub(crate) enum Question {
     /// Where each pod is.
     Status,
+    /// What decides a connection.
+    Why(why::Question),
 }
 
 /// Longest question, in bytes: a few names.

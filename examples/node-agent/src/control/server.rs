@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{MAX_QUESTION, Question};
 use crate::view::View;
+use crate::why;
 
 /// Most askers at once; more wait in the kernel's queue.
 const MOST: usize = 8;
@@ -77,8 +78,12 @@ impl Known {
         }
         let mut bytes = Vec::new();
         (&mut stream).take(MAX_QUESTION).read_to_end(&mut bytes).await?;
-        let answer = match serde_json::from_slice(&bytes)? {
-            Question::Status => serde_json::to_vec(&View::new(self.agent.status(), self.folder.problems()))?,
+        let answer = match serde_json::from_slice(&bytes) {
+            Ok(Question::Status) => {
+                serde_json::to_vec(&View::new(self.agent.status(), self.folder.problems()))?
+            }
+            Ok(Question::Why(question)) => why::answer(&self.agent, &question).await?,
+            Err(error) => why::no_question(&error)?,
         };
         stream.write_all(&answer).await?;
         stream.shutdown().await

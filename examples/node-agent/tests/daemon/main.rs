@@ -9,6 +9,7 @@ mod life;
 mod many;
 mod mesh;
 mod networks;
+mod why;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         killed::cases(),
         many::cases(),
         interop::cases(),
+        why::cases(),
     ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

@@ -1,0 +1,176 @@
+//! What is explained is what is decided.
+#![cfg(feature = "yaml")]
+
+use super::*;
+use crate::pod::TunnelKey;
+use crate::route::Route;
+use crate::workload::file::parse;
+
+const FACTS: &str = r#"
+workloads:
+- {uid: c, name: client, namespace: shop, serviceAccount: client, workloadIps: [10.0.0.1], protocol: HBONE}
+- {uid: s, name: server, namespace: shop, serviceAccount: server, workloadIps: [10.0.0.2], protocol: HBONE,
+   services: {"shop/web.shop": {80: 8080}}}
+- {uid: l, name: legacy, namespace: shop, serviceAccount: legacy, workloadIps: [10.0.0.3]}
+- {uid: w, name: behind, namespace: shop, serviceAccount: behind, workloadIps: [10.0.0.4], protocol: HBONE,
+   waypoint: {destination: "/10.0.0.9", hboneMtlsPort: 15008}}
+services:
+- {name: web, namespace: shop, hostname: web.shop, vips: ["/10.1.0.1"], ports: {80: 8080}}
+policies:
+- {name: strict, namespace: shop, scope: Namespace, action: Deny, rules: [[[{notPrincipals: [Presence: []]}]]]}
+- {name: friends, namespace: shop, scope: Namespace, action: Allow, rules: [[[{namespaces: [Exact: other]}]], [[{namespaces: [Exact: shop]}]]]}
+- {name: tried, namespace: shop, scope: Namespace, action: Deny, dryRun: true, rules: [[[{namespaces: [Exact: shop]}]]]}
+"#;
+
+fn facts() -> Snapshot {
+    parse(FACTS, &"cluster.local".parse().unwrap()).unwrap()
+}
+
+fn pod(name: &str) -> PodName {
+    PodName { namespace: "shop".into(), name: name.into(), service_account: name.into() }
+}
+
+fn id(name: &str) -> SpiffeId {
+    format!("spiffe://cluster.local/ns/shop/sa/{name}").parse().unwrap()
+}
+
+fn ask(name: &str, way: Way, client: &str, destination: &str) -> Fate {
+    let query = Query {
+        uid: "u".into(),
+        way,
+        client: ClientAddr::new(client.parse().unwrap()),
+        destination: OriginalDst::new(destination.parse().unwrap()),
+    };
+    let facts = facts();
+    let workload = facts.workload_named(&pod(name)).map(AsRef::as_ref);
+    let one = Connections { worker: 1, open: 2, dialling: 0, streams: 3 };
+    fate(&facts, workload, Ports::default(), &query, &|key: &TunnelKey| {
+        if key.hop.port() == 15008 { vec![one] } else { Vec::new() }
+    })
+}
+
+fn out(name: &str, destination: &str) -> Outbound {
+    match ask(name, Way::Out, "10.0.0.1:40000", destination) {
+        Fate::Outbound(outbound) => outbound,
+        Fate::Inbound(_) => panic!("not asked"),
+    }
+}
+
+fn inward(name: &str, peer: Option<SpiffeId>, client: &str, destination: &str) -> Inbound {
+    match ask(name, Way::In { peer }, client, destination) {
+        Fate::Inbound(inbound) => inbound,
+        Fate::Outbound(_) => panic!("not asked"),
+    }
+}
+
+#[test]
+fn a_tunnel_is_named_with_its_end_and_what_there_is_for_it() {
+    let Outbound { addressee, going } = out("client", "10.0.0.2:8080");
+    assert!(matches!(addressee, Addressee::Workload(party) if party.name == "shop/server"));
+    let going = going.unwrap();
+    assert_eq!(going.hop.to_string(), "10.0.0.2:15008");
+    assert_eq!(going.at.map(|party| party.identity), Some(id("server")));
+    let tunnel = going.tunnel.unwrap();
+    assert_eq!((tunnel.target.as_str(), tunnel.expected), ("10.0.0.2:8080", vec![id("server")]));
+    assert_eq!(tunnel.connections, [Connections { worker: 1, open: 2, dialling: 0, streams: 3 }]);
+}
+
+#[test]
+fn whose_address_it_is_is_told() {
+    let by_service = out("client", "10.1.0.1:80");
+    assert_eq!(by_service.addressee, Addressee::Service("shop/web.shop".into()));
+    assert_eq!(by_service.going.unwrap().tunnel.unwrap().target, "10.0.0.2:8080");
+    let stranger = out("client", "192.0.2.1:443");
+    assert_eq!(stranger.addressee, Addressee::Stranger);
+    assert_eq!(stranger.going.unwrap().tunnel, None);
+    let legacy = out("client", "10.0.0.3:1").going.unwrap();
+    assert_eq!((legacy.tunnel, legacy.at.map(|party| party.protocol)), (None, Some(Protocol::Tcp)));
+}
+
+#[test]
+fn what_the_facts_lack_is_told_from_what_is_meant() {
+    let cause = |name: &str, destination: &str| out(name, destination).going.unwrap_err().cause;
+    assert_eq!(cause("client", "127.0.0.1:15001"), Cause::Meant);
+    assert_eq!(cause("client", "10.1.0.1:81"), Cause::Lacking);
+    assert_eq!(cause("client", "10.0.0.4:80"), Cause::Lacking);
+    assert_eq!(cause("nobody", "192.0.2.1:443"), Cause::Lacking);
+    let nobody = inward("nobody", None, "10.0.0.1:1", "10.0.0.9:80");
+    assert_eq!(nobody.plaintext.verdict.unwrap_err().reason, "no facts about this pod");
+}
+
+#[test]
+fn a_pod_with_another_service_account_has_a_namesake() {
+    let facts = facts();
+    let other = PodName { service_account: "other".into(), ..pod("client") };
+    assert!(facts.workload_named(&other).is_none());
+    assert_eq!(namesake(&facts, None, &other).map(|party| party.identity), Some(id("client")));
+    let client = facts.workload_named(&pod("client")).map(AsRef::as_ref);
+    assert_eq!(namesake(&facts, client, &pod("client")), None);
+    assert_eq!(namesake(&facts, None, &pod("nobody")), None);
+}
+
+#[test]
+fn the_policy_that_decides_is_named() {
+    let inbound = inward("server", None, "10.0.0.1:40000", "10.0.0.2:8080");
+    let tunnel = inbound.tunnel.unwrap();
+    assert_eq!((tunnel.peer, tunnel.verdict), (Some(id("client")), Ok(Some("shop/friends".into()))));
+    let refused = inbound.plaintext.verdict.unwrap_err();
+    assert_eq!((refused.reason.as_str(), refused.cause), ("denied by policy shop/strict", Cause::Meant));
+    let matching: Vec<_> =
+        inbound.policies.iter().map(|p| (p.name.as_str(), p.mode, p.tunnel, p.plaintext)).collect();
+    assert_eq!(
+        matching,
+        [
+            ("shop/strict", Mode::Enforced, None, Some(1)),
+            ("shop/friends", Mode::Enforced, Some(2), None),
+            ("shop/tried", Mode::DryRun, Some(1), None),
+        ]
+    );
+}
+
+#[test]
+fn an_identity_is_the_one_given_or_the_one_that_facts_know() {
+    let stranger = inward("server", None, "192.0.2.9:1", "10.0.0.2:8080");
+    assert_eq!((stranger.client, stranger.tunnel), (None, None));
+    // What is not in the mesh proves nothing, though it is known.
+    let legacy = inward("server", None, "10.0.0.3:1", "10.0.0.2:8080");
+    assert!(legacy.client.is_some() && legacy.tunnel.is_none());
+    let other: SpiffeId = "spiffe://cluster.local/ns/elsewhere/sa/x".parse().unwrap();
+    let given = inward("server", Some(other.clone()), "10.0.0.1:1", "10.0.0.2:8080").tunnel.unwrap();
+    assert_eq!(given.peer, Some(other));
+    assert_eq!(given.verdict.unwrap_err().reason, "no policy allows it");
+}
+
+#[test]
+fn the_proxys_own_ports_are_nobodys() {
+    let inbound = inward("server", None, "10.0.0.1:1", "10.0.0.2:15008");
+    let (tunnel, plaintext) = (inbound.tunnel.unwrap().verdict, inbound.plaintext.verdict);
+    assert_eq!(tunnel.unwrap_err().cause, Cause::Meant);
+    assert_eq!(plaintext.unwrap_err().reason, "10.0.0.2:15008 is not a target of this pod");
+}
+
+/// The explanation and the data path ask the same function: this is about nothing being lost between them.
+#[test]
+fn explanations_agree_with_routes() {
+    let facts = facts();
+    let source = facts.workload_named(&pod("client")).unwrap();
+    for last in 0..10 {
+        for (net, port) in [("10.0.0", 80), ("10.1.0", 80), ("10.1.0", 81), ("10.0.0", 15008)] {
+            let destination = format!("{net}.{last}:{port}");
+            let to = OriginalDst::new(destination.parse().unwrap());
+            let route = crate::route::route(&facts, source, Ports::default(), to, 0);
+            let going = out("client", &destination).going;
+            match (route, going) {
+                (Ok(Route::Direct(hop)), Ok(going)) => {
+                    assert_eq!((going.hop, going.tunnel), (hop, None));
+                }
+                (Ok(Route::Tunnel(tunnel)), Ok(going)) => {
+                    assert_eq!(going.hop, tunnel.hop);
+                    assert_eq!(going.tunnel.unwrap().expected, tunnel.expected);
+                }
+                (Err(none), Err(refusal)) => assert_eq!(refusal.reason, none.to_string()),
+                (route, going) => panic!("{destination}: {route:?}, but {going:?}"),
+            }
+        }
+    }
+}
