@@ -63,6 +63,8 @@ mod expected;
 mod pem;
 mod private_key;
 mod service_account;
+#[cfg(feature = "sources")]
+pub mod source;
 mod spiffe_id;
 mod svid;
 pub mod tls;
