@@ -73,7 +73,7 @@ async fn files_that_are_written_one_by_one_are_used_when_all_are_there() {
     let watch = open(folder.path(), clock.clone());
     pass(SECOND).await;
     with_trouble(&watch, |error| {
-        assert!(matches!(error, FilesError::Read { path, .. } if path.ends_with("tls.crt")))
+        assert!(matches!(error, FilesError::Read { path, .. } if path.ends_with("tls.crt")));
     });
     let old = Set::issue(&ca);
     old.write(folder.path());
@@ -161,7 +161,7 @@ async fn a_path_that_leads_to_no_file_is_named_and_not_waited_for() {
     let watch = open(folder.path(), clock);
     pass(SECOND).await;
     with_trouble(&watch, |error| {
-        assert!(matches!(error, FilesError::NotFile { path } if path.ends_with("tls.key")))
+        assert!(matches!(error, FilesError::NotFile { path } if path.ends_with("tls.key")));
     });
 }
 

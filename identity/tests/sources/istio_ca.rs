@@ -9,7 +9,7 @@ use inpod_identity::source::{
     Cache, Clock, GrpcError, Issuer, IstioCa, IstioCaConfig, IstioCaError, Limits, Material, MaterialError,
     Roots, SourceError,
 };
-use inpod_identity::{KeyError, SpiffeId, SvidError, VerifyError};
+use inpod_identity::{KeyError, SvidError, VerifyError};
 use prost::Message as _;
 use rcgen::{
     CertificateSigningRequestParams, ExtendedKeyUsagePurpose, Issuer as Signer, KeyPair, KeyUsagePurpose,
@@ -22,7 +22,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
 use crate::grpc_server::{Call, Reply, framed};
-use crate::lab::{self, Authority, HOUR, dns, id, now, pem, provider, uri};
+use crate::lab::{Authority, HOUR, dns, id, now, pem, provider, uri};
 use crate::{serial, told};
 
 const CART: &str = "/ns/shop/sa/cart";
@@ -149,20 +149,19 @@ impl Server {
         Call::accept(self.acceptor.accept(tcp).await.ok()?).await
     }
 
-    /// What `client` makes of a server that does `reply` with the request.
+    /// What `client` makes, for [`CART`], of a server that does `reply` with the request.
     async fn ask(
         &self,
-        client: &IstioCa,
-        id: &SpiffeId,
+        client: IstioCa,
         reply: impl AsyncFnOnce(Call, Request),
     ) -> Result<Material, IstioCaError> {
-        let clock = Clock::new(now);
+        let (wanted, clock) = (id(CART), Clock::new(now));
         let serve = async {
             let call = self.accept().await.expect("a call");
             let request = Request::decode(&call.message[..]).unwrap();
             reply(call, request).await;
         };
-        let (answer, ()) = tokio::join!(client.issue(id, &clock), serve);
+        let (answer, ()) = tokio::join!(client.issue(&wanted, &clock), serve);
         answer.map_err(|error| match error {
             SourceError::IstioCa(error) => error,
             other => panic!("{other:?}"),
@@ -178,10 +177,10 @@ async fn reply_with(call: Call, chain: Vec<String>) {
 #[tokio::test]
 async fn a_request_is_what_istiod_wants_and_its_answer_is_an_svid() {
     let (server, istiod) = (Server::new("istiod.test").await, Istiod::new());
-    let client = IstioCa::new(server.config.clone().cluster("Kubernetes").unwrap(), provider());
     for token in [TOKEN, "another"] {
+        let client = IstioCa::new(server.config.clone().cluster("Kubernetes").unwrap(), provider());
         fs::write(server.folder.path().join("istio-token"), format!("{token}\n")).unwrap();
-        let answer = server.ask(&client, &id(CART), async |call, request| {
+        let answer = server.ask(client, async |call, request| {
             assert_eq!(call.request.method, "POST");
             assert_eq!(call.request.uri.path(), "/istio.v1.auth.IstioCertificateService/CreateCertificate");
             let header = |name: &str| call.request.headers[name].to_str().unwrap();
@@ -209,7 +208,7 @@ async fn a_request_is_what_istiod_wants_and_its_answer_is_an_svid() {
 async fn for_itself_it_impersonates_nobody_and_says_how_long() {
     let (server, istiod) = (Server::new("istiod.test").await, Istiod::new());
     let client = IstioCa::new(server.config.clone().for_itself().lifetime(HOUR), provider());
-    let answer = server.ask(&client, &id(CART), async |call, request| {
+    let answer = server.ask(client, async |call, request| {
         assert_eq!((request.metadata.as_ref(), request.validity_duration), (None, 3600));
         let chain = istiod.answer(&request);
         reply_with(call, chain).await;
@@ -224,7 +223,7 @@ async fn intermediates_and_several_roots_are_taken() {
     let (below, key) = root.intermediate("below").into_parts();
     let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key)).unwrap();
     let signer = Istiod { signer: Signer::from_ca_cert_der(&below, key).unwrap(), root: below };
-    let answer = server.ask(&server.client(), &id(CART), async |call, request| {
+    let answer = server.ask(server.client(), async |call, request| {
         let roots = istiod.root_pem() + &pem("CERTIFICATE", &root.certificate);
         reply_with(call, vec![signer.sign(&request, |_| {}).trim_end().to_owned(), signer.root_pem(), roots])
             .await;
@@ -233,106 +232,108 @@ async fn intermediates_and_several_roots_are_taken() {
     assert_eq!((material.svid().chain().len(), material.bundle().roots().len()), (2, 2));
 }
 
+type Make = fn(&Istiod, &Request) -> Vec<String>;
+type Check = fn(&IstioCaError) -> bool;
+
+/// What a CA could answer, and what it is called.
+const MISBEHAVIOURS: [(&str, Make, Check); 14] = [
+    ("nothing", |_, _| vec![], |error| matches!(error, IstioCaError::Short { count: 0 })),
+    ("roots only", |ca, _| vec![ca.root_pem()], |error| matches!(error, IstioCaError::Short { count: 1 })),
+    (
+        "garbage",
+        |ca, _| vec!["garbage".into(), ca.root_pem()],
+        |error| matches!(error, IstioCaError::Svid(SvidError::ChainPem(_))),
+    ),
+    (
+        "a root as leaf",
+        |ca, _| vec![ca.root_pem(), ca.root_pem()],
+        |error| matches!(error, IstioCaError::Svid(SvidError::Leaf(_))),
+    ),
+    (
+        "no roots",
+        |ca, request| vec![ca.sign(request, |_| {}), String::new()],
+        |error| matches!(error, IstioCaError::Bundle(_)),
+    ),
+    (
+        "leaf as root",
+        |ca, request| vec![ca.sign(request, |_| {}), ca.sign(request, |_| {})],
+        |error| matches!(error, IstioCaError::Bundle(_)),
+    ),
+    (
+        "roots that do not vouch",
+        |ca, request| vec![ca.sign(request, |_| {}), Istiod::new().root_pem()],
+        |error| matches!(error, IstioCaError::Material(MaterialError::Verify(VerifyError::Path(_)))),
+    ),
+    (
+        "another's id",
+        |ca, request| {
+            let change = |leaf: &mut rcgen::CertificateParams| {
+                leaf.subject_alt_names = vec![uri("spiffe://cluster.local/ns/shop/sa/till")];
+            };
+            vec![ca.sign(request, change), ca.root_pem()]
+        },
+        |error| matches!(error, IstioCaError::Material(MaterialError::Id { .. })),
+    ),
+    (
+        "another trust domain",
+        |ca, request| {
+            let change = |leaf: &mut rcgen::CertificateParams| {
+                leaf.subject_alt_names = vec![uri("spiffe://other/ns/shop/sa/cart")];
+            };
+            vec![ca.sign(request, change), ca.root_pem()]
+        },
+        |error| matches!(error, IstioCaError::Material(MaterialError::TrustDomain { .. })),
+    ),
+    (
+        "two ids",
+        |ca, request| {
+            let second =
+                |leaf: &mut rcgen::CertificateParams| leaf.subject_alt_names.push(uri("spiffe://x/y"));
+            vec![ca.sign(request, second), ca.root_pem()]
+        },
+        |error| matches!(error, IstioCaError::Svid(SvidError::Leaf(_))),
+    ),
+    (
+        "expired",
+        |ca, request| {
+            let past = |leaf: &mut rcgen::CertificateParams| leaf.not_after = (now() - HOUR / 2).into();
+            vec![ca.sign(request, past), ca.root_pem()]
+        },
+        |error| matches!(error, IstioCaError::Material(MaterialError::Expired { .. })),
+    ),
+    (
+        "not yet valid",
+        |ca, request| {
+            let later = |leaf: &mut rcgen::CertificateParams| leaf.not_before = (now() + HOUR / 2).into();
+            vec![ca.sign(request, later), ca.root_pem()]
+        },
+        |error| matches!(error, IstioCaError::Material(MaterialError::NotYetValid { .. })),
+    ),
+    (
+        "another's key",
+        |ca, _| {
+            let key = KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::default();
+            params.subject_alt_names = vec![uri("spiffe://cluster.local/ns/shop/sa/cart")];
+            vec![params.signed_by(&key, &ca.signer).unwrap().pem(), ca.root_pem()]
+        },
+        |error| matches!(error, IstioCaError::Svid(SvidError::Key(KeyError::Mismatch))),
+    ),
+    (
+        "a chain too long",
+        |ca, request| {
+            let leaf = ca.sign(request, |_| {});
+            [vec![leaf], vec![ca.root_pem(); 9]].concat()
+        },
+        |error| matches!(error, IstioCaError::Svid(SvidError::Chain(_))),
+    ),
+];
+
 #[tokio::test]
 async fn answers_that_are_not_what_was_asked_for_are_refused_by_name() {
-    type Make = fn(&Istiod, &Request) -> Vec<String>;
-    type Check = fn(&IstioCaError) -> bool;
-    use IstioCaError::{Bundle, Material, Short, Svid};
-    let cases: [(&str, Make, Check); 14] = [
-        ("nothing", |_, _| vec![], |error| matches!(error, Short { count: 0 })),
-        ("roots only", |ca, _| vec![ca.root_pem()], |error| matches!(error, Short { count: 1 })),
-        (
-            "garbage",
-            |ca, _| vec!["garbage".into(), ca.root_pem()],
-            |error| matches!(error, Svid(SvidError::ChainPem(_))),
-        ),
-        (
-            "a root as leaf",
-            |ca, _| vec![ca.root_pem(), ca.root_pem()],
-            |error| matches!(error, Svid(SvidError::Leaf(_))),
-        ),
-        (
-            "no roots",
-            |ca, request| vec![ca.sign(request, |_| {}), String::new()],
-            |error| matches!(error, Bundle(_)),
-        ),
-        (
-            "leaf as root",
-            |ca, request| vec![ca.sign(request, |_| {}), ca.sign(request, |_| {})],
-            |error| matches!(error, Bundle(_)),
-        ),
-        (
-            "roots that do not vouch",
-            |ca, request| vec![ca.sign(request, |_| {}), Istiod::new().root_pem()],
-            |error| matches!(error, Material(MaterialError::Verify(VerifyError::Path(_)))),
-        ),
-        (
-            "another's id",
-            |ca, request| {
-                let change = |leaf: &mut rcgen::CertificateParams| {
-                    leaf.subject_alt_names = vec![uri("spiffe://cluster.local/ns/shop/sa/till")];
-                };
-                vec![ca.sign(request, change), ca.root_pem()]
-            },
-            |error| matches!(error, Material(MaterialError::Id { .. })),
-        ),
-        (
-            "another trust domain",
-            |ca, request| {
-                let change = |leaf: &mut rcgen::CertificateParams| {
-                    leaf.subject_alt_names = vec![uri("spiffe://other/ns/shop/sa/cart")];
-                };
-                vec![ca.sign(request, change), ca.root_pem()]
-            },
-            |error| matches!(error, Material(MaterialError::TrustDomain { .. })),
-        ),
-        (
-            "two ids",
-            |ca, request| {
-                let second =
-                    |leaf: &mut rcgen::CertificateParams| leaf.subject_alt_names.push(uri("spiffe://x/y"));
-                vec![ca.sign(request, second), ca.root_pem()]
-            },
-            |error| matches!(error, Svid(SvidError::Leaf(_))),
-        ),
-        (
-            "expired",
-            |ca, request| {
-                let past = |leaf: &mut rcgen::CertificateParams| leaf.not_after = (now() - HOUR / 2).into();
-                vec![ca.sign(request, past), ca.root_pem()]
-            },
-            |error| matches!(error, Material(MaterialError::Expired { .. })),
-        ),
-        (
-            "not yet valid",
-            |ca, request| {
-                let later = |leaf: &mut rcgen::CertificateParams| leaf.not_before = (now() + HOUR / 2).into();
-                vec![ca.sign(request, later), ca.root_pem()]
-            },
-            |error| matches!(error, Material(MaterialError::NotYetValid { .. })),
-        ),
-        (
-            "another's key",
-            |ca, _| {
-                let key = KeyPair::generate().unwrap();
-                let mut params = rcgen::CertificateParams::default();
-                params.subject_alt_names = vec![uri("spiffe://cluster.local/ns/shop/sa/cart")];
-                vec![params.signed_by(&key, &ca.signer).unwrap().pem(), ca.root_pem()]
-            },
-            |error| matches!(error, Svid(SvidError::Key(KeyError::Mismatch))),
-        ),
-        (
-            "a chain too long",
-            |ca, request| {
-                let leaf = ca.sign(request, |_| {});
-                [vec![leaf], vec![ca.root_pem(); 9]].concat()
-            },
-            |error| matches!(error, Svid(SvidError::Chain(_))),
-        ),
-    ];
     let (server, istiod) = (Server::new("istiod.test").await, Istiod::new());
-    for (name, make, is_named) in cases {
-        let answer = server.ask(&server.client(), &id(CART), async |call, request| {
+    for (name, make, is_named) in MISBEHAVIOURS {
+        let answer = server.ask(server.client(), async |call, request| {
             let chain = make(&istiod, &request);
             reply_with(call, chain).await;
         });
@@ -346,7 +347,7 @@ async fn answers_that_are_not_what_was_asked_for_are_refused_by_name() {
 async fn calls_that_fail_are_told_apart() {
     type Check = fn(&GrpcError) -> bool;
     let good = Response { cert_chain: vec![] }.encode_to_vec();
-    let huge = [&[0][..], &(10 << 20_u32).to_be_bytes()].concat();
+    let huge = [&[0][..], &(10_u32 << 20).to_be_bytes()].concat();
     let cases: Vec<(Reply, Check)> = vec![
         (Reply::Refusal(16, "bad token"), |error| match error {
             GrpcError::Status(status) => {
@@ -373,7 +374,7 @@ async fn calls_that_fail_are_told_apart() {
     ];
     let server = Server::new("istiod.test").await;
     for (reply, is_named) in cases {
-        let answer = server.ask(&server.client(), &id(CART), async |call, _| {
+        let answer = server.ask(server.client(), async |call, _| {
             assert!(call.reply(reply.clone()).await.is_none());
         });
         match answer.await {
@@ -482,5 +483,4 @@ async fn tokens_and_headers_are_not_printed() {
     assert!(format!("{client:?}").contains("x-secret"));
     let refused = server.config.clone().header("bad name", TOKEN).unwrap_err();
     assert!(!format!("{refused:?} {refused}").contains(TOKEN));
-    let _ = lab::HOUR;
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::grpc_server::{Call, Reply};
-use crate::lab::{self, HOUR, domain, id, now, provider};
+use crate::lab::{HOUR, domain, id, now, provider};
 use crate::serial;
 use crate::virtual_time::{clock, pass};
 
@@ -183,7 +183,7 @@ async fn what_is_taken_back_is_not_given_out_any_more() {
 #[tokio::test(start_paused = true)]
 async fn a_bad_answer_keeps_the_last_good_one_and_says_so() {
     type Check = fn(&WorkloadApiError) -> bool;
-    let (ca, other, fixed) = (ca(), ca(), Clock::new(lab::now));
+    let (ca, other, fixed) = (ca(), ca(), Clock::new(now));
     let good = entry(&issue(&ca, CART, HOUR, &fixed), &ca, "");
     let with = |change: fn(&mut X509Svid)| {
         let mut bad = good.clone();
@@ -265,7 +265,8 @@ async fn a_server_that_goes_away_is_looked_for_at_first_soon_and_then_less_often
     lab.with_trouble(|error| assert!(matches!(error, WorkloadApiError::Connect { .. }), "{error:?}"));
     lab.listener = UnixListener::bind(&lab.path).unwrap();
     let svid = issue(&ca, CART, HOUR, &lab.clock);
-    lab.accept().await.send(&response(vec![entry(&svid, &ca, "")]));
+    let mut call = lab.accept().await;
+    call.send(&response(vec![entry(&svid, &ca, "")]));
     pass(SECOND).await;
     assert_eq!(lab.watch.at(lab.clock.now()).map(|material| serial(&material)).unwrap(), number(&svid));
 }
@@ -292,6 +293,7 @@ async fn a_server_that_is_silent_is_left() {
     let mut call = lab.accept().await;
     assert!(start.elapsed() >= 10 * SECOND);
     drop(silent);
+    assert!(lab.given().await.is_err());
     lab.with_trouble(|error| assert!(matches!(error, WorkloadApiError::Deadline { .. })));
     // Nor is it waited for beyond the end of what it gave.
     call.send(&response(vec![entry(&issue(&ca, CART, 60 * SECOND, &lab.clock), &ca, "")]));
