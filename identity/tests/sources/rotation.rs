@@ -62,7 +62,7 @@ fn age(material: &Material, now: SystemTime) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn an_svid_for_each_second_and_nobody_notices() {
-    const SECONDS: u32 = 120;
+    const SECONDS: u32 = 60;
     let now = clock();
     let ca = Ca::generate_at(domain(), lab::now() - HOUR).unwrap();
     // At half of two seconds.
