@@ -47,8 +47,13 @@
 //!   With neither, bring your own rustls `CryptoProvider`. None is ever installed for the process.
 //! - `ca` (default): `Ca`, the embedded certificate authority. It needs one of the two providers.
 //!
-//! Types of other crates in the API: those of `rustls-pki-types` (certificates, keys, time), and in [`tls`] those of
-//! `rustls` 0.23.
+//! - `sources`: the module `source`, where SVIDs come from and how they are renewed: fixed, files, the embedded CA, and a
+//!   keyed cache for the pods of a node. It needs tokio's timer, and spawns nothing.
+//! - `istio-ca`, `workload-api`: each adds a source to it, `source::IstioCa` (with one of the two providers) and
+//!   `source::WorkloadApi`, which need tokio's sockets.
+//!
+//! Types of other crates in the API: those of `rustls-pki-types` (certificates, keys, time), and in [`tls`] and `source` those
+//! of `rustls` 0.23.
 
 #![forbid(unsafe_code)]
 

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime};
 use thiserror::Error;
 
 use super::files::FilesError;
-#[cfg(feature = "istio-ca")]
+#[cfg(all(feature = "istio-ca", any(feature = "aws-lc-rs", feature = "ring")))]
 use super::istio_ca::IstioCaError;
 #[cfg(feature = "workload-api")]
 use super::workload_api::WorkloadApiError;
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 use crate::ca::IssueError;
 use crate::error::VerifyError;
 use crate::spiffe_id::SpiffeId;
@@ -67,11 +67,11 @@ pub enum SourceError {
     #[error("files give no SVID")]
     Files(#[from] FilesError),
     /// The embedded CA.
-    #[cfg(feature = "ca")]
+    #[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
     #[error("embedded CA issues no SVID")]
     EmbeddedCa(#[from] IssueError),
     /// Istio's CA.
-    #[cfg(feature = "istio-ca")]
+    #[cfg(all(feature = "istio-ca", any(feature = "aws-lc-rs", feature = "ring")))]
     #[error("Istio CA issues no SVID")]
     IstioCa(#[from] IstioCaError),
     /// The Workload API.

@@ -45,15 +45,18 @@
 mod backoff;
 mod cache;
 mod clock;
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 mod embedded_ca;
 mod error;
 mod files;
 mod fixed;
-#[cfg(feature = "grpc")]
+#[cfg(any(
+    feature = "workload-api",
+    all(feature = "istio-ca", any(feature = "aws-lc-rs", feature = "ring"))
+))]
 mod grpc;
 mod issuer;
-#[cfg(feature = "istio-ca")]
+#[cfg(all(feature = "istio-ca", any(feature = "aws-lc-rs", feature = "ring")))]
 mod istio_ca;
 mod material;
 mod watch;
@@ -62,15 +65,18 @@ mod workload_api;
 
 pub use cache::{Cache, CacheDriver, CacheError, Lease, LeaseError, Limits};
 pub use clock::Clock;
-#[cfg(feature = "ca")]
+#[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 pub use embedded_ca::EmbeddedCa;
 pub use error::{MaterialError, SourceError, Unavailable};
 pub use files::{Files, FilesDriver, FilesError, Layout};
 pub use fixed::Fixed;
-#[cfg(feature = "grpc")]
+#[cfg(any(
+    feature = "workload-api",
+    all(feature = "istio-ca", any(feature = "aws-lc-rs", feature = "ring"))
+))]
 pub use grpc::{GrpcError, Status};
 pub use issuer::{Issuer, Issuing};
-#[cfg(feature = "istio-ca")]
+#[cfg(all(feature = "istio-ca", any(feature = "aws-lc-rs", feature = "ring")))]
 pub use istio_ca::{IstioCa, IstioCaConfig, IstioCaError, Roots};
 pub use material::Material;
 pub use watch::{Ended, Publisher, Watch};

@@ -70,6 +70,20 @@ async fn one_error_reaches_all_who_wait_and_those_who_come_soon_after() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_joins_a_later_request_gets_its_answer_and_not_an_older_error() {
+    let issuer = Scripted::new(Behaviour::Fails, SECOND);
+    let (cache, _driver) = start(&issuer, Limits::default());
+    let lease = cache.lease(&pod(0)).unwrap();
+    lease.material().await.unwrap_err();
+    issuer.now_does(Behaviour::Good(HOUR));
+    while issuer.asked().len() < 2 {
+        pass(SECOND / 10).await;
+    }
+    lease.material().await.unwrap();
+    assert_eq!(issuer.asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_waits_overtakes_who_does_not() {
     let issuer = Scripted::new(Behaviour::Good(HOUR), SECOND);
     let (cache, _driver) = start(&issuer, Limits::default().requests(1));

@@ -85,6 +85,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Call<T> {
     }
 
     /// The only answer.
+    #[cfg(all(feature = "istio-ca", any(feature = "aws-lc-rs", feature = "ring")))]
     pub(super) async fn only<M: Message + Default>(mut self) -> Result<M, GrpcError> {
         let answer = self.next().await?.ok_or(GrpcError::NotOne)?;
         match self.next::<M>().await? {

@@ -104,7 +104,10 @@ impl IstioCa {
         let address = || self.config.address.clone();
         let connector = TlsConnector::from(Arc::new(self.tls()?));
         let tcp = TcpStream::connect(&self.config.address).await;
-        let tcp = tcp.map_err(|source| IstioCaError::Connect { address: address(), source })?;
+        let refused = |source| IstioCaError::Connect { address: address(), source };
+        let tcp = tcp.map_err(refused)?;
+        // A call is a few small writes, each of which the server waits for.
+        tcp.set_nodelay(true).map_err(refused)?;
         let tls = connector.connect(self.config.server_name.clone(), tcp).await;
         tls.map_err(|source| IstioCaError::Tls { address: address(), source })
     }

@@ -25,6 +25,8 @@ use super::watch::{Publisher, Watch};
 /// the SVID back (it answers without it, or with PERMISSION_DENIED), it is not given out any more. An answer that no peer
 /// would believe changes nothing, but is told by [`Watch::trouble`].
 ///
+/// Federated bundles and revocation lists, which an answer may have too, are not looked at.
+///
 /// ```no_run
 /// # #[cfg(feature = "aws-lc-rs")]
 /// # #[tokio::main(flavor = "current_thread")]

@@ -218,7 +218,10 @@ impl Entry {
             return None;
         }
         let wanted = match &self.held {
-            Some(held) if held.lifetime.contains(now.wall) => until(now.wall, held.renew_at),
+            // Whoever waits is answered, also when the clock was set so that what is held is valid again.
+            Some(held) if self.waiter.is_none() && held.lifetime.contains(now.wall) => {
+                until(now.wall, held.renew_at)
+            }
             _ => Duration::ZERO,
         };
         Some(wanted.max(self.earliest.saturating_sub(now.uptime)))
