@@ -80,9 +80,13 @@
 //!   With neither, bring your own rustls `CryptoProvider`. None is ever installed for the process.
 //! - `ca` (default): `Ca`, the embedded certificate authority. It is there with one of the two providers.
 //! - `bundle-document`: `BundleDocument`, in which trust domains tell each other their roots.
+//! - `sources`: the module `source`, where SVIDs come from and how they are renewed: fixed, files, the embedded CA, and a
+//!   keyed cache for the pods of a node. It needs tokio's timer, and spawns nothing.
+//! - `istio-ca`, `workload-api`: each adds a source to it, `source::IstioCa` (with one of the two providers) and
+//!   `source::WorkloadApi`, which need tokio's sockets.
 //!
 //! Types of other crates in the API: those of `rustls-pki-types` (certificates, keys, time), `tokio`'s `watch::Receiver`
-//! in [`SharedTrust::watch`], and in [`tls`] those of `rustls` 0.23.
+//! in [`SharedTrust::watch`], and in [`tls`] and `source` those of `rustls` 0.23.
 
 #![forbid(unsafe_code)]
 
@@ -101,6 +105,8 @@ mod pem;
 mod private_key;
 mod revocation;
 mod service_account;
+#[cfg(feature = "sources")]
+pub mod source;
 mod shared_trust;
 mod spiffe_id;
 mod svid;
