@@ -71,6 +71,8 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod header;
+pub mod proxy_protocol;
 pub mod server;
 
 mod config;
