@@ -31,7 +31,7 @@ pub enum FieldError {
     /// It does not follow its grammar.
     #[error("expected {expected} at byte {at}")]
     Syntax {
-        /// Bytes before the fault.
+        /// Bytes before the fault, in the field or in the one value at fault.
         at: usize,
         /// What should be there.
         expected: Expected,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use super::scan::{Scanner, is_text};
-use super::token::is_token_byte;
+use super::token::{MAX_LENGTH as MAX_TOKEN, is_token_byte};
 use super::{Expected, FieldError, MAX_LENGTH, Node, Token};
 
 /// The `forwarded` field: hops, the first is the one nearest to the client.
@@ -232,7 +232,7 @@ struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.0.is_empty() && self.0.bytes().all(is_token_byte) {
+        if (1..=MAX_TOKEN).contains(&self.0.len()) && self.0.bytes().all(is_token_byte) {
             return f.write_str(self.0);
         }
         debug_assert!(self.0.bytes().all(is_text));
@@ -244,7 +244,9 @@ fn valid_host(host: &str) -> Result<&str, FieldError> {
     if host.len() > MAX_HOST {
         return Err(FieldError::TooLong { length: host.len(), max: MAX_HOST });
     }
-    let bad = host.bytes().position(|byte| !byte.is_ascii_alphanumeric() && !b"-._~!$&'()*+,;=%:[]".contains(&byte));
+    let bad = host
+        .bytes()
+        .position(|byte| !byte.is_ascii_alphanumeric() && !b"-._~!$&'()*+,;=%:[]".contains(&byte));
     match bad {
         None if !host.is_empty() => Ok(host),
         at => Err(FieldError::Syntax { at: at.unwrap_or(0), expected: Expected::Value }),

@@ -30,10 +30,7 @@ impl Node {
 
 impl From<SocketAddr> for Node {
     fn from(address: SocketAddr) -> Self {
-        Self {
-            name: NodeName::Address(address.ip()),
-            port: Some(NodePort::Number(address.port())),
-        }
+        Self { name: NodeName::Address(address.ip()), port: Some(NodePort::Number(address.port())) }
     }
 }
 

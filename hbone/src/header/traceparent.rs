@@ -68,10 +68,10 @@ impl FromStr for TraceParent {
             return Err(FieldError::Syntax { at: 0, expected: Expected::Version });
         }
         dash(text, 2)?;
-        let trace_id = NonZeroU128::new(hexadecimal(text, 3, 32)?).ok_or(no_hexadecimal(3))?;
+        let trace_id = NonZeroU128::new(hexadecimal(text, 3, 32)?).ok_or_else(|| no_hexadecimal(3))?;
         dash(text, 35)?;
         let parent_id = u64::try_from(hexadecimal(text, 36, 16)?).ok().and_then(NonZeroU64::new);
-        let parent_id = parent_id.ok_or(no_hexadecimal(36))?;
+        let parent_id = parent_id.ok_or_else(|| no_hexadecimal(36))?;
         dash(text, 52)?;
         let flags = u8::try_from(hexadecimal(text, 53, 2)?).map_err(|_| no_hexadecimal(53))?;
         match text.as_bytes().get(LENGTH) {
@@ -91,7 +91,7 @@ fn dash(text: &str, at: usize) -> Result<(), FieldError> {
 }
 
 fn hexadecimal(text: &str, at: usize, digits: usize) -> Result<u128, FieldError> {
-    let digits = text.get(at..at + digits).ok_or(no_hexadecimal(at))?;
+    let digits = text.get(at..at + digits).ok_or_else(|| no_hexadecimal(at))?;
     if !digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return Err(no_hexadecimal(at));
     }
