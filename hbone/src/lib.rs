@@ -80,6 +80,7 @@ mod connect;
 mod driver;
 mod error;
 mod heartbeat;
+mod idle;
 mod keepalive;
 mod ledger;
 mod pool;
