@@ -94,12 +94,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
         loop {
             if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
                 return Poll::Ready(match accepted {
-                    None => self.idled().map(Err),
+                    None => self.idled().err().map(Err),
                     Some(Ok((request, respond))) => {
                         let occupant = self.idle.as_ref().map(Idle::occupant);
                         Some(Ok(Arrival::new(request, respond, occupant)))
                     }
-                    Some(Err(source)) => ConnectionError::of_end(source).err().map(Err),
+                    Some(Err(source)) => {
+                        ConnectionError::of_end(source).and_then(|()| self.idled()).err().map(Err)
+                    }
                 });
             }
             if self.idle.as_mut().is_some_and(|idle| idle.poll(cx).is_ready()) {
@@ -117,9 +119,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
     }
 
     /// Why a connection that ended in order has ended, if it was for rest.
-    fn idled(&self) -> Option<ConnectionError> {
-        let after = self.idle.as_ref().and_then(Idle::exceeded)?;
-        Some(ConnectionError::Idle { after })
+    fn idled(&self) -> Result<(), ConnectionError> {
+        let after = self.idle.as_ref().and_then(Idle::exceeded);
+        after.map_or(Ok(()), |after| Err(ConnectionError::Idle { after }))
     }
 }
 

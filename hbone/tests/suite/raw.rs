@@ -49,16 +49,12 @@ impl Frame {
         u32::from_be_bytes(self.payload[..4].try_into().unwrap())
     }
 
-    /// The status of an answer whose first field is in the static table, as h2 writes it, or a literal of its name.
-    pub(crate) fn status(&self) -> u16 {
-        match *self.payload {
-            [0x88, ..] => 200,
-            [0x89, ..] => 204,
-            [0x8b, ..] => 400 - 96,
-            [0x8c, ..] => 400,
-            [0x8d, ..] => 404,
-            [0x8e, ..] => 500,
-            _ => 0,
+    /// The status of a connection's first answer, where it is in the static table (RFC 7541 appendix A).
+    pub(crate) fn status(&self) -> Option<u16> {
+        match (self.kind, self.payload.first()) {
+            (HEADERS, Some(0x88)) => Some(200),
+            (HEADERS, Some(0x8c)) => Some(400),
+            _ => None,
         }
     }
 }

@@ -19,11 +19,11 @@ fn through_headers<F: Field>(field: &F) -> Option<F> {
 
 /// The field in the lines given.
 fn of_lines<F: Field>(lines: &[&str]) -> Result<Option<F>, FieldError> {
-    let mut headers = HeaderMap::new();
-    for line in lines {
-        headers.append(F::NAME, HeaderValue::from_str(line).unwrap());
-    }
-    header::read(&headers)
+    header::read(&lines.iter().map(|line| (F::NAME, line_of(line))).collect())
+}
+
+fn line_of(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap()
 }
 
 /// The text is read, and written as `canonical`, which is read as the same.
