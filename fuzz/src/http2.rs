@@ -30,8 +30,17 @@ pub(crate) const OF_A_SERVER: &[&[u8]] = &[
 
 /// A server hears the bytes, and then that its client has closed.
 pub(crate) fn to_a_server(bytes: &[u8]) {
-    ends(async {
-        let far = peer_that_says(bytes).await;
+    drop(server_answers(bytes));
+}
+
+/// A client that asks for two tunnels hears the bytes, and then that its server has closed.
+pub(crate) fn to_a_client(bytes: &[u8]) {
+    drop(client_answers(bytes));
+}
+
+/// What a server that echoes says to the bytes.
+fn server_answers(bytes: &[u8]) -> Vec<u8> {
+    conversation(bytes, async |far| {
         let Ok(mut server) = server::handshake(far, &Config::default()).await else { return };
         while let Some(arrival) = server.next().await {
             if let Ok(Arrival::Connect(incoming)) = arrival
@@ -41,20 +50,19 @@ pub(crate) fn to_a_server(bytes: &[u8]) {
             }
         }
         assert!(server.next().await.is_none());
-    });
+    })
 }
 
-/// A client that asks for two tunnels hears the bytes, and then that its server has closed.
-pub(crate) fn to_a_client(bytes: &[u8]) {
-    ends(async {
-        let near = peer_that_says(bytes).await;
+/// What a client that echoes says to the bytes.
+fn client_answers(bytes: &[u8]) -> Vec<u8> {
+    conversation(bytes, async |near| {
         let Ok((client, driver)) = client::handshake(near, &Config::default()).await else { return };
         let asking = [tokio::spawn(ask(client.clone())), tokio::spawn(ask(client))];
         let _ = driver.await;
         for asked in asking {
             assert!(asked.await.is_ok());
         }
-    });
+    })
 }
 
 async fn ask(client: Client) {
@@ -74,26 +82,49 @@ async fn echo(tunnel: Tunnel) {
     let _ = send.finish();
 }
 
-/// A stream from which the bytes come, and which takes whatever is written.
-async fn peer_that_says(bytes: &[u8]) -> DuplexStream {
-    let (mut peer, ours) = tokio::io::duplex(bytes.len() + 65_536);
-    // There is room for all of it.
-    let _ = peer.write_all(bytes).await;
-    let _ = peer.shutdown().await;
-    tokio::spawn(async move {
-        let mut ignored = [0; 4096];
-        while matches!(peer.read(&mut ignored).await, Ok(1..)) {}
-    });
-    ours
-}
-
-/// Runs it, with time that passes only where nothing else can happen.
-fn ends(conversation: impl Future<Output = ()>) {
+/// Runs one end on a stream from which the bytes come, and gives what it wrote. Time passes only where nothing else can
+/// happen.
+fn conversation(bytes: &[u8], end: impl AsyncFnOnce(DuplexStream)) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let Ok(runtime) = runtime else { return };
-    let ended = runtime.block_on(async { tokio::time::timeout(A_DAY, conversation).await.is_ok() });
-    assert!(ended, "it waits for ever");
+    let Ok(runtime) = runtime else { return Vec::new() };
+    let talk = async {
+        let (peer, ours) = tokio::io::duplex(bytes.len() + 65_536);
+        let (mut read, mut write) = tokio::io::split(peer);
+        let bytes = bytes.to_vec();
+        tokio::spawn(async move {
+            // Passes when this end has said what it has to say by itself.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let _ = write.write_all(&bytes).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let _ = write.shutdown().await;
+        });
+        let hearing = tokio::spawn(async move {
+            let mut heard = Vec::new();
+            let _ = read.read_to_end(&mut heard).await;
+            heard
+        });
+        end(ours).await;
+        hearing.await.unwrap_or_default()
+    };
+    let heard = runtime.block_on(async { tokio::time::timeout(A_DAY, talk).await });
+    assert!(heard.is_ok(), "it waits for ever");
+    heard.unwrap_or_default()
 }
 
 /// More than all limits of time together.
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What begins from the seeds begins with tunnels that carry bytes.
+    #[test]
+    fn the_first_seeds_are_whole_conversations() {
+        let [of_a_client, ..] = OF_A_CLIENT else { unreachable!() };
+        let [of_a_server, ..] = OF_A_SERVER else { unreachable!() };
+        for heard in [server_answers(of_a_client), client_answers(of_a_server)] {
+            assert!(heard.windows(4).any(|window| window == b"data"), "{heard:?}");
+        }
+    }
+}
