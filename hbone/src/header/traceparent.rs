@@ -8,7 +8,7 @@ use super::{Expected, FieldError};
 
 /// The `traceparent` field, in version 00.
 ///
-/// A later version is read as far as this one goes (section 3.2.1) and written as 00. Flags without a meaning here are
+/// A later version is read as far as this one goes (section 3.2.4) and written as 00. Flags without a meaning here are
 /// cleared, as section 3.2.2.5 asks who passes the field on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceParent {

@@ -62,7 +62,7 @@ impl TraceState {
 }
 
 /// A tracing system's name: lower case letters, digits, `_`, `-`, `*`, `/` and `@`, the first a letter or digit, at most
-/// 256 (level 2 of Trace Context, section 3.3.2.2.1, which takes all that level 1 does).
+/// 256 (level 2 of Trace Context, section 3.3.1.3.1, which takes all that level 1 does).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StateKey(Box<str>);
 
@@ -86,7 +86,7 @@ impl FromStr for StateKey {
 }
 
 /// What a tracing system wrote: visible ASCII and spaces, without `,` and `=` and not with a space at its end, 1 to 256
-/// (section 3.3.2.3).
+/// (section 3.3.1.3.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StateValue(Box<str>);
 
@@ -114,7 +114,7 @@ super::field!(TraceState, "tracestate", List);
 impl FromStr for TraceState {
     type Err = FieldError;
 
-    /// Empty members are passed over (section 3.3.2.1).
+    /// Empty members are passed over (section 3.3.1.1).
     fn from_str(text: &str) -> Result<Self, FieldError> {
         let mut scanner = Scanner::new(text, MAX_LENGTH)?;
         let mut state = Self::default();
@@ -137,7 +137,7 @@ fn entry(scanner: &mut Scanner<'_>) -> Result<(StateKey, StateValue), FieldError
     let key = scanner.take_while(is_key_byte).parse().map_err(|_| fault)?;
     scanner.expect(b'=', Expected::Equals)?;
     let fault = scanner.fault(Expected::Value);
-    // Spaces before the comma are not the value's (section 3.3.2.1).
+    // Spaces before the comma are not the value's (section 3.3.1.1).
     let value = scanner.take_while(is_value_byte).trim_end_matches(' ').parse().map_err(|_| fault)?;
     scanner.white_space();
     Ok((key, value))
@@ -163,5 +163,5 @@ fn is_value_byte(byte: u8) -> bool {
 
 /// Section 3.3.1.1.
 const MAX_ENTRIES: usize = 32;
-/// Of a key, section 3.3.2.2, and of a value, section 3.3.2.3.
+/// Of a key, section 3.3.1.3.1, and of a value, section 3.3.1.3.2.
 const MAX_PART: usize = 256;
