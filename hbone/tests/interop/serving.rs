@@ -153,11 +153,14 @@ fn headers(incoming: &Incoming) -> String {
     )
 }
 
+/// Until the client has what it wants, which it says itself.
 async fn echo(mut recv: RecvHalf, mut send: SendHalf) {
-    while let Some(chunk) = recv.data().await {
-        send.send_all(chunk.unwrap()).await.unwrap();
+    while let Some(Ok(chunk)) = recv.data().await {
+        if send.send_all(chunk).await.is_err() {
+            return;
+        }
     }
-    send.finish().unwrap();
+    let _ = send.finish();
 }
 
 async fn text(recv: &mut RecvHalf) -> String {
