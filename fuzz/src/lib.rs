@@ -7,6 +7,8 @@ mod certificates;
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+mod http2;
+
 /// A parser, and inputs from which to start.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -52,6 +54,47 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "crl", seeds: &[certificates::CRL, certificates::CRL_PEM], run: certificates::crl },
     Target { name: "connect_target", seeds: &[b"10.0.0.1:80", b"[::1]:443", b"web.test:80"], run: text::<hbone::Target> },
+    Target { name: "token", seeds: &[b"gzip", b"a b"], run: text::<hbone::header::Token> },
+    Target {
+        name: "baggage",
+        seeds: &[b"service.name=web,k=%C3%A9;p=1;q , l = ", b"a=%", b"a"],
+        run: text::<hbone::header::Baggage>,
+    },
+    Target {
+        name: "forwarded",
+        seeds: &[b"for=\"[2001:db8::1]:80\";host=web.shop, for=_a;by=unknown;proto=http;x=\"\\\"\"", b"for=1;for=2"],
+        run: text::<hbone::header::Forwarded>,
+    },
+    Target {
+        name: "forwarded_node",
+        seeds: &[b"192.0.2.1:80", b"[::1]:_port", b"unknown", b"_hidden"],
+        run: text::<hbone::header::Node>,
+    },
+    Target {
+        name: "traceparent",
+        seeds: &[
+            b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            b"cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later",
+        ],
+        run: text::<hbone::header::TraceParent>,
+    },
+    Target {
+        name: "tracestate",
+        seeds: &[b"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE", b"a@b=c d , ,"],
+        run: text::<hbone::header::TraceState>,
+    },
+    Target { name: "forwarded_network", seeds: &[b"network-2"], run: text::<hbone::header::ForwardedNetwork> },
+    Target {
+        name: "proxy_protocol",
+        seeds: &[
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x10\x0a\0\0\x01\x0a\0\0\x05\x0f\xa0\0\x50\x02\0\x01a",
+            b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+            b"PROXY TCP4 10.0.0.1 10.0.0.5 4000 80\r\n",
+        ],
+        run: proxy_protocol,
+    },
+    Target { name: "http2_of_a_client", seeds: http2::OF_A_CLIENT, run: http2::to_a_server },
+    Target { name: "http2_of_a_server", seeds: http2::OF_A_SERVER, run: http2::to_a_client },
     Target { name: "zds_request", seeds: &[b"\x0a\x05\x0a\x03uid", b"\x12\x05\x0a\x03uid", b"\x1a\x00"], run: zds_request },
     Target { name: "zds_response", seeds: &[b"\x0a\x00", b"\x0a\x05\x0a\x03err"], run: zds_response },
     Target { name: "zds_hello", seeds: &[b"\x08\x01"], run: zds_hello },
@@ -95,6 +138,19 @@ fn interface_name(bytes: &[u8]) {
         assert_eq!(name.as_str(), text);
         // It goes into rules as it is.
         assert!(!text.contains(['"', '\n', ' ', '/']) && text.len() < 16, "{text:?}");
+    }
+}
+
+fn proxy_protocol(bytes: &[u8]) {
+    use hbone::proxy_protocol::{ParseError, Parsed, parse};
+    match parse(bytes) {
+        Ok(Parsed { header, length }) => {
+            assert!(length <= bytes.len());
+            let again = parse(&header.to_bytes()).map(|parsed| parsed.header);
+            assert_eq!(again, Ok(header));
+        }
+        Err(ParseError::Incomplete(incomplete)) => assert!(incomplete.needed > bytes.len()),
+        Err(error) => drop(error.to_string()),
     }
 }
 

@@ -102,12 +102,12 @@ impl Client {
         poll_fn(|cx| send.poll_ready(cx)).await.map_err(|source| OpenError::NotProcessed { source })?;
         let (response, stream) = send.send_request(request.into_http(), false).map_err(OpenError::unsent)?;
         // Made before the wait: dropped during it, it takes the request back.
-        let half = SendHalf::new(stream);
+        let half = SendHalf::asking(stream);
         let (parts, body) = response.await.map_err(OpenError::unanswered)?.into_parts();
         if !parts.status.is_success() {
             return Err(OpenError::Refused { status: parts.status, headers: Box::new(parts.headers) });
         }
-        Ok(Tunnel::new(body, half).with_answer(parts.headers))
+        Ok(Tunnel::new(body, half.accepted()).with_answer(parts.headers))
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Config {
     pub(crate) handshake_timeout: Duration,
     pub(crate) open_timeout: Duration,
     pub(crate) keepalive: Option<KeepAlivePolicy>,
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 impl Default for Config {
@@ -34,6 +35,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             open_timeout: Duration::from_secs(15),
             keepalive: Some(KeepAlivePolicy::default()),
+            idle_timeout: None,
         }
     }
 }
@@ -103,6 +105,14 @@ impl Config {
     /// [`KeepAlivePolicy::default`].
     pub fn with_keepalive(mut self, policy: Option<KeepAlivePolicy>) -> Self {
         self.keepalive = policy;
+        self
+    }
+
+    /// How long a server keeps a connection on which nothing is open, before it says goodbye (GOAWAY, so that no request
+    /// under way is lost). Default `None`: clients close what they do not need, as [`Pool`](crate::Pool) and Istio's
+    /// ztunnel (after 5 minutes) do. A tunnel that is open and quiet is never cut.
+    pub fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.idle_timeout = timeout;
         self
     }
 }

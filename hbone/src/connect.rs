@@ -1,6 +1,7 @@
 //! The CONNECT request, and the status that a refusal becomes.
 
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use thiserror::Error;
 
 use crate::target::{Target, TargetError};
@@ -30,7 +31,7 @@ impl ConnectRequest {
         &self.headers
     }
 
-    /// The request's headers, to add to.
+    /// The request's headers, to add to. `content-length` is not sent: a CONNECT has no content (RFC 9110 section 9.3.6).
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
@@ -40,6 +41,7 @@ impl ConnectRequest {
         *request.method_mut() = Method::CONNECT;
         *request.uri_mut() = authority_form(&self.target);
         *request.headers_mut() = self.headers;
+        request.headers_mut().remove(CONTENT_LENGTH);
         request
     }
 
@@ -50,6 +52,12 @@ impl ConnectRequest {
         }
         let authority = parts.uri.authority().ok_or(MalformedRequest::NoAuthority)?;
         let target = authority.as_str().parse().map_err(|source| MalformedRequest::Authority { source })?;
+        if parts.headers.contains_key(CONTENT_LENGTH) {
+            return Err(MalformedRequest::ContentLength);
+        }
+        if !parts.headers.get_all(HOST).iter().all(|host| names(host, &target)) {
+            return Err(MalformedRequest::Host);
+        }
         Ok((Self { target, headers: parts.headers }, body))
     }
 }
@@ -97,6 +105,16 @@ pub enum MalformedRequest {
         #[source]
         source: TargetError,
     },
+    /// There is a `content-length`, which a CONNECT cannot have (RFC 9110 section 9.3.6).
+    #[error("the request has a content-length")]
+    ContentLength,
+    /// There is a `host` that is not the `:authority` (RFC 9113 section 8.3.1).
+    #[error("the request's host is not its authority")]
+    Host,
+}
+
+fn names(host: &HeaderValue, target: &Target) -> bool {
+    host.to_str().ok().and_then(|text| text.parse::<Target>().ok()).is_some_and(|host| host == *target)
 }
 
 fn authority_form(target: &Target) -> Uri {

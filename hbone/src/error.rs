@@ -35,6 +35,12 @@ pub enum ConnectionError {
         /// The time it had to answer.
         dead_after: Duration,
     },
+    /// A server ended it in order, because nothing was open on it.
+    #[error("nothing has been open for {after:?}")]
+    Idle {
+        /// [`Config::with_idle_timeout`](crate::Config::with_idle_timeout).
+        after: Duration,
+    },
     /// The stream beneath failed, or one side broke the protocol.
     #[error("the HTTP/2 connection failed")]
     Http2 {
@@ -141,6 +147,11 @@ pub struct AcceptError {
     #[source]
     pub(crate) source: h2::Error,
 }
+
+/// What a stream that carries a tunnel may not have (RFC 9113 section 8.5).
+#[derive(Debug, Error)]
+#[error("the peer sent trailers into a tunnel")]
+pub(crate) struct Trailers;
 
 /// The kind says who ended it: [`ConnectionReset`](io::ErrorKind::ConnectionReset) is a RST_STREAM of the peer, with
 /// any code, and [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) is everything else: the connection beneath

@@ -27,6 +27,9 @@
 //! A FIN stays a FIN and a reset stays a reset: a reader sees an end only if the writer said so. A [`Pool`] shares
 //! connections: one dial for all who want the same, a bounded number of tunnels on each.
 //!
+//! What is on the wire, requirement by requirement and each with its test, is in the book: `docs/src/hbone.md`. The fields
+//! that go with a request are in [`header`]; [`proxy_protocol`] hands a tunnel over to an application that asks who it is.
+//!
 //! # The smallest program
 //!
 //! ```
@@ -71,6 +74,8 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod header;
+pub mod proxy_protocol;
 pub mod server;
 
 mod config;
@@ -78,6 +83,7 @@ mod connect;
 mod driver;
 mod error;
 mod heartbeat;
+mod idle;
 mod keepalive;
 mod ledger;
 mod pool;

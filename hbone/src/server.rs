@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -15,6 +16,7 @@ use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
 use crate::connect::{ConnectRequest, MalformedRequest, Refusal};
 use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to_io};
 use crate::heartbeat::{Beat, Heartbeat, Listened};
+use crate::idle::{Idle, Occupant};
 use crate::tunnel::{SendHalf, Tunnel};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
@@ -35,7 +37,8 @@ where
     let heartbeat = config
         .keepalive
         .and_then(|policy| connection.ping_pong().map(|ping| Heartbeat::new(policy, heard, ping)));
-    Ok(Server { running: Some(Running { connection, heartbeat }) })
+    let idle = config.idle_timeout.map(Idle::new);
+    Ok(Server { running: Some(Running { connection, heartbeat, idle }) })
 }
 
 /// One end of a connection, on which requests for tunnels arrive.
@@ -49,6 +52,7 @@ pub struct Server<T: AsyncRead + AsyncWrite + Unpin> {
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::server::Connection<Listened<T>, Bytes>,
     heartbeat: Option<Heartbeat>,
+    idle: Option<Idle>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -57,8 +61,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     ///
     /// # Errors
     ///
-    /// If the stream beneath failed, a side broke the protocol, or the peer fell silent. Tunnels that still ran have
-    /// failed then, and the next call gives `None`.
+    /// If the stream beneath failed, a side broke the protocol, the peer fell silent, or opened nothing for too long.
+    /// Tunnels that still ran have failed then, and the next call gives `None`.
     pub async fn next(&mut self) -> Option<Result<Arrival, ConnectionError>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -90,10 +94,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
         loop {
             if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
                 return Poll::Ready(match accepted {
-                    None => None,
-                    Some(Ok((request, respond))) => Some(Ok(Arrival::new(request, respond))),
-                    Some(Err(source)) => ConnectionError::of_end(source).err().map(Err),
+                    None => self.idled().err().map(Err),
+                    Some(Ok((request, respond))) => {
+                        let occupant = self.idle.as_ref().map(Idle::occupant);
+                        Some(Ok(Arrival::new(request, respond, occupant)))
+                    }
+                    Some(Err(source)) => {
+                        ConnectionError::of_end(source).and_then(|()| self.idled()).err().map(Err)
+                    }
                 });
+            }
+            if self.idle.as_mut().is_some_and(|idle| idle.poll(cx).is_ready()) {
+                self.connection.graceful_shutdown();
+                continue;
             }
             match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
                 None | Some(Poll::Pending) => return Poll::Pending,
@@ -103,6 +116,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                 }
             }
         }
+    }
+
+    /// Why a connection that ended in order has ended, if it was for rest.
+    fn idled(&self) -> Result<(), ConnectionError> {
+        let after = self.idle.as_ref().and_then(Idle::exceeded);
+        after.map_or(Ok(()), |after| Err(ConnectionError::Idle { after }))
     }
 }
 
@@ -123,12 +142,12 @@ pub enum Arrival {
 }
 
 impl Arrival {
-    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
+    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, occupant: Option<Occupant>) -> Self {
         let answer = Answer { respond, given: false };
         match ConnectRequest::from_http(request) {
-            Ok((request, body)) => Self::Connect(Incoming { request, body, answer }),
+            Ok((request, body)) => Self::Connect(Incoming { request, body, answer, occupant }),
             Err(reason) => {
-                answer.refuse(Refusal::Malformed);
+                answer.refuse(Refusal::Malformed, HeaderMap::new());
                 Self::Malformed(reason)
             }
         }
@@ -140,6 +159,7 @@ pub struct Incoming {
     request: ConnectRequest,
     body: RecvStream,
     answer: Answer,
+    occupant: Option<Occupant>,
 }
 
 impl Incoming {
@@ -157,19 +177,30 @@ impl Incoming {
         self.accept_with(HeaderMap::new())
     }
 
-    /// As [`accept`](Self::accept), with headers in the answer.
+    /// As [`accept`](Self::accept), with headers in the answer. `content-length` is left out: a 2xx to a CONNECT must not
+    /// have it (RFC 9110 section 9.3.6).
     ///
     /// # Errors
     ///
     /// As [`accept`](Self::accept), and if the headers cannot be sent in HTTP/2.
     pub fn accept_with(self, headers: HeaderMap) -> Result<Tunnel, AcceptError> {
         let half = self.answer.accept(headers)?;
-        Ok(Tunnel::new(self.body, half))
+        let tunnel = Tunnel::new(self.body, half);
+        Ok(match self.occupant {
+            None => tunnel,
+            Some(occupant) => tunnel.hold(occupant),
+        })
     }
 
     /// Says no, with the status of [`Refusal::status`].
     pub fn refuse(self, refusal: Refusal) {
-        self.answer.refuse(refusal);
+        self.refuse_with(refusal, HeaderMap::new());
+    }
+
+    /// As [`refuse`](Self::refuse), with headers in the answer. If they cannot be sent in HTTP/2, the peer's request is
+    /// reset instead.
+    pub fn refuse_with(self, refusal: Refusal, headers: HeaderMap) {
+        self.answer.refuse(refusal, headers);
     }
 
     /// Waits until the peer takes the request back or is gone; to stop dialling for nobody.
@@ -196,23 +227,25 @@ struct Answer {
 }
 
 impl Answer {
-    fn accept(mut self, headers: HeaderMap) -> Result<SendHalf, AcceptError> {
+    fn accept(mut self, mut headers: HeaderMap) -> Result<SendHalf, AcceptError> {
         self.given = true;
+        headers.remove(CONTENT_LENGTH);
         let mut response = Response::new(());
         *response.headers_mut() = headers;
         let sent = self.respond.send_response(response, false);
         sent.map(SendHalf::new).map_err(|source| AcceptError { source })
     }
 
-    fn refuse(mut self, refusal: Refusal) {
-        self.send(refusal);
+    fn refuse(mut self, refusal: Refusal, headers: HeaderMap) {
+        self.send(refusal, headers);
     }
 
-    fn send(&mut self, refusal: Refusal) {
+    fn send(&mut self, refusal: Refusal, headers: HeaderMap) {
         self.given = true;
         let mut response = Response::new(());
+        *response.headers_mut() = headers;
         *response.status_mut() = refusal.status();
-        // Fails only if the peer no longer waits.
+        // Fails only if the peer no longer waits, or for headers that cannot be sent.
         let _ = self.respond.send_response(response, true);
     }
 }
@@ -220,7 +253,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.given {
-            self.send(Refusal::Unavailable);
+            self.send(Refusal::Unavailable, HeaderMap::new());
         }
     }
 }

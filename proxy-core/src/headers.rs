@@ -1,32 +1,26 @@
 //! Headers of a CONNECT: what a peer's telemetry is told. No decision is taken on them.
 
-use std::fmt::Write as _;
+use std::num::{NonZeroU64, NonZeroU128};
 
 use hbone::ConnectRequest;
-use http::header::{FORWARDED, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use hbone::header::{self, Baggage, Forwarded, Hop, TraceParent};
 
 use crate::address::ClientAddr;
 use crate::route::TunnelRoute;
 use crate::workload::Workload;
 
-/// W3C Baggage.
-const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
-/// W3C Trace Context.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
 /// The CONNECT for one connection of `client` in `source`.
 pub(crate) fn request(source: &Workload, client: ClientAddr, route: &TunnelRoute) -> ConnectRequest {
     let mut request = ConnectRequest::new(route.target.clone());
     let headers = request.headers_mut();
-    insert(headers, BAGGAGE, &baggage(source));
-    insert(headers, FORWARDED, &forwarded(client, route.service.as_deref()));
-    insert(headers, TRACEPARENT, &traceparent(fastrand::u128(1..), fastrand::u64(1..)));
+    header::write(headers, &baggage(source));
+    header::write(headers, &forwarded(client, route.service.as_deref()));
+    header::write(headers, &traceparent(fastrand::u128(1..), fastrand::u64(1..)));
     request
 }
 
-/// What describes the workload, as Istio's peers write it.
-fn baggage(source: &Workload) -> String {
+/// What describes the workload, as Istio's peers write it. What is empty, or too long to say, is left out.
+fn baggage(source: &Workload) -> Baggage {
     let labels = &source.labels;
     let pairs = [
         ("k8s.cluster.name", &labels.cluster),
@@ -35,33 +29,24 @@ fn baggage(source: &Workload) -> String {
         ("service.name", &labels.service),
         ("service.version", &labels.revision),
     ];
-    let mut text = String::with_capacity(128);
+    let mut baggage = Baggage::default();
     for (key, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
-        let separator = if text.is_empty() { "" } else { "," };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{separator}{key}={value}");
+        let _ = key.parse().and_then(|key| baggage.push(key, value.as_str()));
     }
-    text
+    baggage
 }
 
-/// RFC 7239 §4: an address with a port must be quoted.
-fn forwarded(client: ClientAddr, service: Option<&str>) -> String {
-    match service {
-        Some(host) => format!("for=\"{client}\";host={host}"),
-        None => format!("for=\"{client}\""),
-    }
+/// Who asks, and for which service. A service's name that is no host's is left out: a control plane may hold anything.
+fn forwarded(client: ClientAddr, service: Option<&str>) -> Forwarded {
+    let hop = Hop::from_client(client.socket_addr());
+    let named = service.and_then(|host| hop.clone().with_host(host).ok());
+    named.unwrap_or(hop).into()
 }
 
-/// Trace Context §3.2: version 00, not sampled.
-fn traceparent(trace: u128, parent: u64) -> String {
-    format!("00-{trace:032x}-{parent:016x}-00")
-}
-
-/// Leaves out what is empty or cannot be a header's value: names from a control plane may hold anything.
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Some(value) = HeaderValue::from_str(value).ok().filter(|value| !value.is_empty()) {
-        headers.insert(name, value);
-    }
+/// Not sampled. Neither number is 0, which would be no id.
+fn traceparent(trace: u128, parent: u64) -> TraceParent {
+    let trace = NonZeroU128::new(trace).unwrap_or(NonZeroU128::MIN);
+    TraceParent::new(trace, NonZeroU64::new(parent).unwrap_or(NonZeroU64::MIN))
 }
 
 #[cfg(test)]
@@ -72,20 +57,14 @@ mod tests {
     fn forwarded_quotes_the_address() {
         let v4 = ClientAddr::new("10.0.0.1:80".parse().unwrap());
         let v6 = ClientAddr::new("[fd00::1]:80".parse().unwrap());
-        assert_eq!(forwarded(v4, None), r#"for="10.0.0.1:80""#);
-        assert_eq!(forwarded(v6, Some("web.shop")), r#"for="[fd00::1]:80";host=web.shop"#);
+        assert_eq!(forwarded(v4, None).to_string(), r#"for="10.0.0.1:80""#);
+        assert_eq!(forwarded(v6, Some("web.shop")).to_string(), r#"for="[fd00::1]:80";host=web.shop"#);
+        assert_eq!(forwarded(v4, Some("a\r\nevil: 1")).to_string(), r#"for="10.0.0.1:80""#);
     }
 
     #[test]
     fn traceparent_has_its_55_characters() {
-        assert_eq!(traceparent(1, 2), "00-00000000000000000000000000000001-0000000000000002-00");
-        assert_eq!(traceparent(u128::MAX, u64::MAX).len(), 55);
-    }
-
-    #[test]
-    fn a_value_with_a_line_break_is_left_out() {
-        let mut headers = HeaderMap::new();
-        insert(&mut headers, BAGGAGE, "a=b\r\nevil: 1");
-        assert!(headers.is_empty());
+        assert_eq!(traceparent(1, 2).to_string(), "00-00000000000000000000000000000001-0000000000000002-00");
+        assert_eq!(traceparent(u128::MAX, u64::MAX).to_string().len(), 55);
     }
 }

@@ -4,7 +4,8 @@
 //!   the peer sends          a reader sees           |   a writer does            the peer sees
 //!   DATA                    bytes                   |   send                     DATA
 //!   END_STREAM              the end                 |   finish, poll_shutdown    END_STREAM
-//!   RST_STREAM, any code    ConnectionReset         |   reset, or just drop      RST_STREAM CANCEL
+//!   RST_STREAM, any code    ConnectionReset         |   reset, or just drop      RST_STREAM CONNECT_ERROR
+//!   trailers                InvalidData             |
 //!   nothing more at all     ConnectionAborted       |
 //! ```
 
@@ -30,8 +31,8 @@ type Hold = Arc<dyn Any + Send + Sync>;
 
 /// A byte stream through an HTTP/2 CONNECT.
 ///
-/// It reads and writes as any stream does, with one copy each way; [`into_split`](Self::into_split) gives the halves
-/// that pass [`Bytes`](bytes::Bytes) without a copy. What is written is moved by the connection's driver, so flushing has nothing
+/// It reads and writes as any stream does, with one copy each way; [`split`](Self::split) and
+/// [`into_split`](Self::into_split) give the halves that pass [`Bytes`](bytes::Bytes) without a copy. What is written is moved by the connection's driver, so flushing has nothing
 /// to wait for. Dropping it before both sides have finished resets the stream, which may also drop what is
 /// still queued: a peer never takes a cut for an end.
 pub struct Tunnel {
@@ -48,6 +49,11 @@ impl Tunnel {
     /// The headers of the peer's answer, for the side that asked; `None` if there were none.
     pub fn answer_headers(&self) -> Option<&HeaderMap> {
         self.answer.as_deref()
+    }
+
+    /// The reading and the writing half, for both at once on one task.
+    pub fn split(&mut self) -> (&mut RecvHalf, &mut SendHalf) {
+        (&mut self.recv, &mut self.send)
     }
 
     /// The reading and the writing half, to be used apart. Either may outlive the other.

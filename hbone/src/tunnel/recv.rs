@@ -11,7 +11,7 @@ use h2::RecvStream;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Hold;
-use crate::error::to_io;
+use crate::error::{Trailers, to_io};
 
 /// The reading half of a [`Tunnel`](crate::Tunnel).
 ///
@@ -24,12 +24,14 @@ pub struct RecvHalf {
     rest: Bytes,
     /// The last chunk's bytes, not yet given back to the window.
     owed: usize,
+    /// The peer sent what a tunnel cannot have.
+    spoiled: bool,
     pub(super) hold: Option<Hold>,
 }
 
 impl RecvHalf {
     pub(super) fn new(stream: RecvStream) -> Self {
-        Self { stream, rest: Bytes::new(), owed: 0, hold: None }
+        Self { stream, rest: Bytes::new(), owed: 0, spoiled: false, hold: None }
     }
 
     /// The next bytes, as they came, never empty; `None` only if the peer finished, which is its FIN.
@@ -37,7 +39,9 @@ impl RecvHalf {
     /// # Errors
     ///
     /// [`ConnectionReset`](io::ErrorKind::ConnectionReset) if the peer reset the stream,
-    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if the connection is gone or this side reset.
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if the connection is gone or this side reset,
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it sent trailers, which a tunnel cannot have (RFC 9113 section 8.5):
+    /// drop the tunnel then.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
@@ -51,9 +55,22 @@ impl RecvHalf {
                     return Poll::Ready(Some(Ok(chunk)));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(to_io(error)))),
-                None => return Poll::Ready(None),
+                None => return self.poll_end(cx),
             }
         }
+    }
+
+    /// An end is one only if nothing but DATA came before it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+            Ok(None) if self.spoiled => Some(Err(trailers())),
+            Ok(None) => None,
+            Ok(Some(_)) => {
+                self.spoiled = true;
+                Some(Err(trailers()))
+            }
+            Err(error) => Some(Err(to_io(error))),
+        })
     }
 
     /// As [`poll_data`](Self::poll_data). Nothing is lost if the future is dropped.
@@ -68,6 +85,10 @@ impl RecvHalf {
             let _ = self.stream.flow_control().release_capacity(owed);
         }
     }
+}
+
+fn trailers() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Trailers)
 }
 
 impl Drop for RecvHalf {

@@ -23,12 +23,14 @@ pub const FRAME_PAYLOAD: usize = 16 * 16 * 1024 - 9;
 /// The writing half of a [`Tunnel`](crate::Tunnel).
 ///
 /// Ask for room with [`poll_capacity`](Self::poll_capacity), then [`send`](Self::send) no more than that. Dropping
-/// this half before [`finish`](Self::finish) resets the stream, in both directions, as RST_STREAM does.
+/// this half before [`finish`](Self::finish) resets the stream, as [`reset`](Self::reset) does.
 pub struct SendHalf {
     stream: SendStream<Bytes>,
     /// Room granted by `poll_capacity` and not yet used.
     granted: usize,
     ending: Ending,
+    /// What a reset says to the peer.
+    cut: Reason,
     pub(super) hold: Option<Hold>,
 }
 
@@ -41,8 +43,20 @@ enum Ending {
 }
 
 impl SendHalf {
+    /// Of a request without an answer: dropped, it is taken back (RFC 9113 section 7, CANCEL).
+    pub(crate) fn asking(stream: SendStream<Bytes>) -> Self {
+        Self { stream, granted: 0, ending: Ending::Open, cut: Reason::CANCEL, hold: None }
+    }
+
+    /// Of a tunnel.
     pub(crate) fn new(stream: SendStream<Bytes>) -> Self {
-        Self { stream, granted: 0, ending: Ending::Open, hold: None }
+        Self::asking(stream).accepted()
+    }
+
+    /// The request has been answered with a tunnel.
+    pub(crate) fn accepted(mut self) -> Self {
+        self.cut = Reason::CONNECT_ERROR;
+        self
     }
 
     /// Waits for room, and says for how many bytes there is some: at least 1, at most `want` (0 only for 0).
@@ -134,10 +148,11 @@ impl SendHalf {
         }
     }
 
-    /// Cuts the stream in both directions with RST_STREAM CANCEL; what is queued is dropped.
+    /// Cuts the stream in both directions; what is queued is dropped. The peer is told CONNECT_ERROR, as RFC 9113 section
+    /// 8.5 has it for a connection that failed: some peers take CANCEL for an end in order.
     pub fn reset(&mut self) {
         self.ending = Ending::Reset;
-        self.stream.send_reset(Reason::CANCEL);
+        self.stream.send_reset(self.cut);
     }
 
     /// Waits until the peer resets the stream or the connection is gone, and says how; to notice it while there is

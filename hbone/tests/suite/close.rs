@@ -10,6 +10,7 @@ use inpod_hbone::{Config, RecvHalf, SendHalf, Tunnel, client};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::pair::{Pair, quiet, read_all, request, settled};
+use crate::raw::{DATA, END_HEADERS, HEADERS, SETTINGS, frame};
 
 /// Both ends of one tunnel, as (writer and reader) of the client and of the server.
 async fn halves(pair: &mut Pair) -> [(RecvHalf, SendHalf); 2] {
@@ -237,19 +238,6 @@ async fn late_data_of_many_cut_tunnels_does_not_end_the_connection() {
     assert!(!client.is_closed() && !driver.is_finished());
 }
 
-/// RFC 9113 section 4.1.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const END_HEADERS: u8 = 4;
 /// Entry 8 of the static table, RFC 7541 appendix A.
 const STATUS_200: &[u8] = &[0x88];
 

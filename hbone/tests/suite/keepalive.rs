@@ -8,13 +8,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 use crate::pair::{Pair, request};
+use crate::raw::{ACK, PING, PREFACE};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 /// A WINDOW_UPDATE of one byte for the connection: the smallest sign of life that is not an answer.
 const SIGN_OF_LIFE: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const PING: u8 = 6;
-const ACK: u8 = 1;
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_server_is_given_up_after_ten_and_twenty_seconds() {

@@ -10,11 +10,20 @@
     reason = "a test that cannot go on should stop; clippy.toml exempts only the test functions themselves"
 )]
 
+mod answer;
 mod close;
+mod codes;
 mod connect;
 mod drain;
+mod early;
 mod flow_control;
+mod header;
+mod idle;
 mod keepalive;
 mod pair;
 mod pool;
+mod profile;
+mod proxy_protocol;
+mod raw;
 mod refusal;
+mod request;

@@ -54,3 +54,24 @@ async fn unsendable_answer_headers_do_not_become_a_yes() {
     assert!(accepted.is_err());
     assert!(matches!(opened, Err(OpenError::Lost { .. })), "{opened:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_may_say_more_in_headers() {
+    let mut pair = Pair::new().await;
+    let headers =
+        http::HeaderMap::from_iter([(http::header::RETRY_AFTER, http::HeaderValue::from_static("3"))]);
+    let refuse = async { pair.arrivals.recv().await.unwrap().refuse_with(Refusal::Unavailable, headers) };
+    let (result, ()) = tokio::join!(pair.client.open(request()), refuse);
+    let OpenError::Refused { status, headers } = result.unwrap_err() else { panic!() };
+    assert_eq!((status.as_u16(), headers["retry-after"].as_bytes()), (503, b"3".as_slice()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unsendable_headers_do_not_hide_a_refusal() {
+    let mut pair = Pair::new().await;
+    let headers =
+        http::HeaderMap::from_iter([(http::header::UPGRADE, http::HeaderValue::from_static("h2c"))]);
+    let refuse = async { pair.arrivals.recv().await.unwrap().refuse_with(Refusal::Denied, headers) };
+    let (result, ()) = tokio::join!(pair.client.open(request()), refuse);
+    assert!(matches!(result, Err(OpenError::Lost { .. })), "{result:?}");
+}
