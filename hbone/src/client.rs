@@ -15,7 +15,7 @@ use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
 use crate::connect::ConnectRequest;
 use crate::driver::Driver;
 use crate::error::{HandshakeError, OpenError};
-use crate::heartbeat::{Heartbeat, Listened};
+use crate::guard::{End, Guard, Wire};
 use crate::tunnel::{SendHalf, Tunnel};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
@@ -30,21 +30,19 @@ pub async fn handshake<T>(io: T, config: &Config) -> Result<(Client, Driver<T>),
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (io, heard) = Listened::new(io);
+    let (io, tally) = Wire::new(io, End::Client, config);
     let after = config.handshake_timeout;
     let handshake = tokio::time::timeout(after, builder(config).handshake(io)).await;
     let (send, mut connection) = handshake
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
-    let heartbeat = config
-        .keepalive
-        .and_then(|policy| connection.ping_pong().map(|ping| Heartbeat::new(policy, heard, ping)));
+    let guard = Guard::new(config, tally, connection.ping_pong());
     let terms = Terms {
         max_streams: usize::try_from(config.max_concurrent_streams).unwrap_or(usize::MAX),
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
     };
-    Ok((Client { send, terms: Arc::new(terms) }, Driver::new(connection, heartbeat)))
+    Ok((Client { send, terms: Arc::new(terms) }, Driver::new(connection, guard)))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::guard::Tariff;
 use crate::keepalive::KeepAlivePolicy;
 use crate::tunnel::FRAME_PAYLOAD;
 
@@ -20,6 +21,8 @@ pub struct Config {
     pub(crate) handshake_timeout: Duration,
     pub(crate) open_timeout: Duration,
     pub(crate) keepalive: Option<KeepAlivePolicy>,
+    pub(crate) patience: Duration,
+    pub(crate) tariff: Tariff,
 }
 
 impl Default for Config {
@@ -34,6 +37,8 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             open_timeout: Duration::from_secs(15),
             keepalive: Some(KeepAlivePolicy::default()),
+            patience: Duration::from_secs(30),
+            tariff: Tariff { burst: 1000, per_second: 500 },
         }
     }
 }
@@ -104,6 +109,33 @@ impl Config {
     pub fn with_keepalive(mut self, policy: Option<KeepAlivePolicy>) -> Self {
         self.keepalive = policy;
         self
+    }
+
+    /// How long a peer may take over one frame, and how long it may take nothing of what there is to write; looked at so often,
+    /// so that it may become twice as long. Default 30 s: the longest frame then needs 70 kbit/s. Without it, a peer that
+    /// sends a byte now and then, or sends and never reads, holds a connection for ever, as it is not silent.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How many frames a peer may send at once that carry nothing, and how many more in each second. Default 1000, and 500.
+    ///
+    /// What carries something, or answers what we sent, is not counted: bytes, their end, a tunnel that was answered, also
+    /// when it is cut later. A peer whose own clients give up on 250 tunnels a second before they are answered stays
+    /// below. More end the connection with [`Flooded`](crate::ConnectionError::Flooded) (rapid reset, CVE-2023-44487; made
+    /// you reset, CVE-2025-8671; floods of pings, settings, empty frames and priorities, CVE-2019-9512 to 9518).
+    pub fn with_idle_frames(mut self, burst: u32, per_second: u32) -> Self {
+        self.tariff = Tariff { burst, per_second };
+        self
+    }
+
+    /// The longest block of headers, or other frame than DATA. What is over
+    /// [`with_max_header_list_size`](Self::with_max_header_list_size) is refused in order; four times as much is not sent by mistake,
+    /// and ends the connection before it is held.
+    pub(crate) fn longest_block(&self) -> u32 {
+        // RFC 9113 section 4.2: any frame may be as long as this.
+        self.max_header_list_size.saturating_mul(4).max(16_384)
     }
 }
 

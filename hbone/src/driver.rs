@@ -8,14 +8,14 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ConnectionError;
-use crate::heartbeat::{Beat, Heartbeat, Listened};
+use crate::guard::{Guard, Wire};
 
 /// The future that moves the bytes of one client connection, answers and sends pings.
 ///
 /// Spawn it, or poll it beside your own work: without it nothing moves. It ends
 ///
 /// * in order, when the peer has closed, if also with tunnels open, or when every [`Client`](crate::Client) and every tunnel is gone;
-/// * with an error, when the stream beneath failed, a side broke the protocol, or the peer fell silent.
+/// * with an error, when the stream beneath failed, a side broke the protocol, or the peer fell silent or broke a bound.
 ///
 /// When it ends or is dropped, tunnels that still run fail with
 /// [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted).
@@ -27,16 +27,13 @@ pub struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
 
 #[derive(Debug)]
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
-    connection: h2::client::Connection<Listened<T>, Bytes>,
-    heartbeat: Option<Heartbeat>,
+    connection: h2::client::Connection<Wire<T>, Bytes>,
+    guard: Guard,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
-    pub(crate) fn new(
-        connection: h2::client::Connection<Listened<T>, Bytes>,
-        heartbeat: Option<Heartbeat>,
-    ) -> Self {
-        Self { running: Some(Running { connection, heartbeat }) }
+    pub(crate) fn new(connection: h2::client::Connection<Wire<T>, Bytes>, guard: Guard) -> Self {
+        Self { running: Some(Running { connection, guard }) }
     }
 }
 
@@ -60,13 +57,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
             if let Poll::Ready(end) = Pin::new(&mut self.connection).poll(cx) {
                 return Poll::Ready(end.or_else(ConnectionError::of_end));
             }
-            match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
-                None | Some(Poll::Pending) => return Poll::Pending,
-                Some(Poll::Ready(Beat::Pinged)) => {}
-                Some(Poll::Ready(Beat::Silent { dead_after })) => {
-                    return Poll::Ready(Err(ConnectionError::Silent { dead_after }));
-                }
-            }
+            std::task::ready!(self.guard.poll(cx))?;
         }
     }
 }

@@ -77,6 +77,7 @@ mod config;
 mod connect;
 mod driver;
 mod error;
+mod guard;
 mod heartbeat;
 mod keepalive;
 mod ledger;

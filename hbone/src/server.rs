@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
 use crate::connect::{ConnectRequest, MalformedRequest, Refusal};
 use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to_io};
-use crate::heartbeat::{Beat, Heartbeat, Listened};
+use crate::guard::{End, Guard, Wire};
 use crate::tunnel::{SendHalf, Tunnel};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
@@ -26,16 +26,14 @@ pub async fn handshake<T>(io: T, config: &Config) -> Result<Server<T>, Handshake
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (io, heard) = Listened::new(io);
+    let (io, tally) = Wire::new(io, End::Server, config);
     let after = config.handshake_timeout;
     let handshake = tokio::time::timeout(after, builder(config).handshake(io)).await;
     let mut connection = handshake
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
-    let heartbeat = config
-        .keepalive
-        .and_then(|policy| connection.ping_pong().map(|ping| Heartbeat::new(policy, heard, ping)));
-    Ok(Server { running: Some(Running { connection, heartbeat }) })
+    let guard = Guard::new(config, tally, connection.ping_pong());
+    Ok(Server { running: Some(Running { connection, guard }) })
 }
 
 /// One end of a connection, on which requests for tunnels arrive.
@@ -47,8 +45,8 @@ pub struct Server<T: AsyncRead + AsyncWrite + Unpin> {
 }
 
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
-    connection: h2::server::Connection<Listened<T>, Bytes>,
-    heartbeat: Option<Heartbeat>,
+    connection: h2::server::Connection<Wire<T>, Bytes>,
+    guard: Guard,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -57,7 +55,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     ///
     /// # Errors
     ///
-    /// If the stream beneath failed, a side broke the protocol, or the peer fell silent. Tunnels that still ran have
+    /// If the stream beneath failed, a side broke the protocol, or the peer fell silent or broke a bound. Tunnels that still ran have
     /// failed then, and the next call gives `None`.
     pub async fn next(&mut self) -> Option<Result<Arrival, ConnectionError>> {
         poll_fn(|cx| self.poll_next(cx)).await
@@ -95,20 +93,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                     Some(Err(source)) => ConnectionError::of_end(source).err().map(Err),
                 });
             }
-            match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
-                None | Some(Poll::Pending) => return Poll::Pending,
-                Some(Poll::Ready(Beat::Pinged)) => {}
-                Some(Poll::Ready(Beat::Silent { dead_after })) => {
-                    return Poll::Ready(Some(Err(ConnectionError::Silent { dead_after })));
-                }
+            if let Err(error) = std::task::ready!(self.guard.poll(cx)) {
+                self.say_why(&error, cx);
+                return Poll::Ready(Some(Err(error)));
             }
+        }
+    }
+
+    /// Tells the peer what it did wrong, if it takes that at once.
+    fn say_why(&mut self, error: &ConnectionError, cx: &mut Context<'_>) {
+        if let Some(reason) = error.told_to_peer() {
+            self.connection.abrupt_shutdown(reason);
+            let _ = self.connection.poll_closed(cx);
         }
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> fmt::Debug for Running<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("heartbeat", &self.heartbeat).finish_non_exhaustive()
+        f.debug_struct("Running").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 
