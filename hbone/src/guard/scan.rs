@@ -171,7 +171,7 @@ mod tests {
             }
             let sent: Vec<_> = frames
                 .iter()
-                .map(|(kind, flags, payload)| Head { length: payload.len() as u32, kind: *kind, flags: *flags })
+                .map(|(kind, flags, payload)| Head { length: u32::try_from(payload.len()).unwrap(), kind: *kind, flags: *flags })
                 .collect();
             let open = sent.last().is_some_and(|head| head.leaves_headers_open());
             prop_assert_eq!(seen, sent);
