@@ -11,12 +11,16 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
+use crate::config::{
+    Config, FAULTS_FORGIVEN, HEADER_TABLE, REMEMBER_RESETS_FOR, REMEMBERED_RESETS, SMALL_DATA_OVERHEAD,
+    UNTIL_SETTINGS,
+};
 use crate::connect::ConnectRequest;
 use crate::driver::Driver;
 use crate::error::{HandshakeError, OpenError};
 use crate::guard::{End, Guard, Wire};
 use crate::tunnel::{SendHalf, Tunnel};
+use crate::windows::{Sizes, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
 ///
@@ -42,7 +46,7 @@ where
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
     };
-    Ok((Client { send, terms: Arc::new(terms) }, Driver::new(connection, guard)))
+    Ok((Client { send, terms: Arc::new(terms) }, Driver::new(connection, guard, Windows::new(config))))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -116,15 +120,20 @@ impl fmt::Debug for Client {
 }
 
 fn builder(config: &Config) -> h2::client::Builder {
+    let first = Sizes::first(config);
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_window_size(config.stream_window)
-        .initial_connection_window_size(config.connection_window)
+        .initial_window_size(first.stream)
+        .initial_connection_window_size(first.connection)
+        .data_frame_budget(SMALL_DATA_OVERHEAD)
         .max_frame_size(config.max_frame_size)
         .max_header_list_size(config.max_header_list_size)
+        .header_table_size(HEADER_TABLE)
         .max_send_buffer_size(config.max_send_buffer_size)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .reset_stream_duration(REMEMBER_RESETS_FOR)
+        .max_local_error_reset_streams(Some(FAULTS_FORGIVEN))
+        .initial_max_send_streams(UNTIL_SETTINGS)
         .enable_push(false);
     builder
 }

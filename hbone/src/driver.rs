@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ConnectionError;
 use crate::guard::{Guard, Wire};
+use crate::windows::Windows;
 
 /// The future that moves the bytes of one client connection, answers and sends pings.
 ///
@@ -29,11 +30,16 @@ pub struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::client::Connection<Wire<T>, Bytes>,
     guard: Guard,
+    windows: Windows,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
-    pub(crate) fn new(connection: h2::client::Connection<Wire<T>, Bytes>, guard: Guard) -> Self {
-        Self { running: Some(Running { connection, guard }) }
+    pub(crate) fn new(
+        connection: h2::client::Connection<Wire<T>, Bytes>,
+        guard: Guard,
+        windows: Windows,
+    ) -> Self {
+        Self { running: Some(Running { connection, guard, windows }) }
     }
 }
 
@@ -57,7 +63,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
             if let Poll::Ready(end) = Pin::new(&mut self.connection).poll(cx) {
                 return Poll::Ready(end.or_else(ConnectionError::of_end));
             }
-            std::task::ready!(self.guard.poll(cx))?;
+            if !self.grow() {
+                std::task::ready!(self.guard.poll(cx))?;
+            }
         }
+    }
+
+    /// Lets the peer send more at once, if it has earned it. Returns whether there is something to write now.
+    fn grow(&mut self) -> bool {
+        let received = self.guard.received();
+        let Some(next) = self.windows.due(received) else { return false };
+        // Fails while the peer has not acknowledged the settings before; then it is due again later.
+        if self.connection.set_initial_window_size(next.stream).is_err() {
+            return false;
+        }
+        self.connection.set_target_window_size(next.connection);
+        self.windows.grown(next, received);
+        true
     }
 }

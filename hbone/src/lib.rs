@@ -84,6 +84,7 @@ mod ledger;
 mod pool;
 mod target;
 mod tunnel;
+mod windows;
 
 pub use client::Client;
 pub use config::{Config, ConfigError, Setting};

@@ -11,11 +11,15 @@ use h2::server::SendResponse;
 use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
+use crate::config::{
+    CANCELLED_UNSEEN, Config, FAULTS_FORGIVEN, HEADER_TABLE, REMEMBER_RESETS_FOR, REMEMBERED_RESETS,
+    SMALL_DATA_OVERHEAD,
+};
 use crate::connect::{ConnectRequest, MalformedRequest, Refusal};
 use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to_io};
 use crate::guard::{End, Guard, Wire};
 use crate::tunnel::{SendHalf, Tunnel};
+use crate::windows::{Sizes, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
 ///
@@ -33,7 +37,7 @@ where
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
     let guard = Guard::new(config, tally, connection.ping_pong());
-    Ok(Server { running: Some(Running { connection, guard }) })
+    Ok(Server { running: Some(Running { connection, guard, windows: Windows::new(config) }) })
 }
 
 /// One end of a connection, on which requests for tunnels arrive.
@@ -47,6 +51,7 @@ pub struct Server<T: AsyncRead + AsyncWrite + Unpin> {
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::server::Connection<Wire<T>, Bytes>,
     guard: Guard,
+    windows: Windows,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -93,11 +98,27 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                     Some(Err(source)) => ConnectionError::of_end(source).err().map(Err),
                 });
             }
+            if self.grow() {
+                continue;
+            }
             if let Err(error) = std::task::ready!(self.guard.poll(cx)) {
                 self.say_why(&error, cx);
                 return Poll::Ready(Some(Err(error)));
             }
         }
+    }
+
+    /// Lets the peer send more at once, if it has earned it. Returns whether there is something to write now.
+    fn grow(&mut self) -> bool {
+        let received = self.guard.received();
+        let Some(next) = self.windows.due(received) else { return false };
+        // Fails while the peer has not acknowledged the settings before; then it is due again later.
+        if self.connection.set_initial_window_size(next.stream).is_err() {
+            return false;
+        }
+        self.connection.set_target_window_size(next.connection);
+        self.windows.grown(next, received);
+        true
     }
 
     /// Tells the peer what it did wrong, if it takes that at once.
@@ -229,20 +250,20 @@ impl Drop for Answer {
 }
 
 fn builder(config: &Config) -> h2::server::Builder {
+    let first = Sizes::first(config);
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(config.stream_window)
-        .initial_connection_window_size(config.connection_window)
+        .initial_window_size(first.stream)
+        .initial_connection_window_size(first.connection)
+        .data_frame_budget(SMALL_DATA_OVERHEAD)
         .max_frame_size(config.max_frame_size)
         .max_header_list_size(config.max_header_list_size)
+        .header_table_size(HEADER_TABLE)
         .max_send_buffer_size(config.max_send_buffer_size)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .reset_stream_duration(REMEMBER_RESETS_FOR)
+        .max_local_error_reset_streams(Some(FAULTS_FORGIVEN))
         .max_concurrent_streams(config.max_concurrent_streams)
         .max_pending_accept_reset_streams(CANCELLED_UNSEEN);
     builder
 }
-
-/// Requests that may be taken back before [`Server::next`] has shown them, all at once; more end the connection (rapid
-/// reset, CVE-2023-44487). A client that proxies for many applications may lose a set of 200 together.
-const CANCELLED_UNSEEN: usize = 200;

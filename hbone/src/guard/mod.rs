@@ -75,6 +75,11 @@ impl Guard {
         }
     }
 
+    /// Bytes of DATA that have come in all.
+    pub(crate) fn received(&self) -> u64 {
+        self.tally.data()
+    }
+
     fn too_slow(&self, dawdles: Dawdles) -> ConnectionError {
         let after = self.patience;
         match dawdles {

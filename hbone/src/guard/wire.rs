@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
@@ -45,6 +45,7 @@ impl<T> Wire<T> {
             frames: 0,
             toll: Toll::new(config.tariff, Instant::now().into_std()),
             tariff: config.tariff,
+            data: 0,
             in_block: 0,
             longest: config.longest_block(),
         };
@@ -79,6 +80,8 @@ struct Inbound {
     frames: u32,
     toll: Toll,
     tariff: Tariff,
+    /// Bytes of DATA, padding included, as flow control counts them.
+    data: u64,
     /// Bytes of the block of headers that comes.
     in_block: u32,
     longest: u32,
@@ -86,7 +89,7 @@ struct Inbound {
 
 impl Inbound {
     fn feed(&mut self, bytes: &[u8]) -> Result<(), Breach> {
-        let Self { scanner, frames, toll, tariff, in_block, longest } = self;
+        let Self { scanner, frames, toll, tariff, data, in_block, longest } = self;
         scanner.feed(bytes, |head| {
             if head.kind == Head::CONTINUATION {
                 // Part of the frame before, in size and in time.
@@ -95,7 +98,9 @@ impl Inbound {
                 *frames = frames.wrapping_add(1);
                 *in_block = head.length;
             }
-            if head.kind != Head::DATA && *in_block > *longest {
+            if head.kind == Head::DATA {
+                *data += u64::from(head.length);
+            } else if *in_block > *longest {
                 return Err(Breach::TooLong { limit: *longest });
             }
             let paid = toll.received(head, || Instant::now().into_std());
@@ -127,6 +132,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         self.tally.heard.store(true, Ordering::Relaxed);
         let judged = self.inbound.feed(new);
         self.tally.set_reading(self.inbound.at());
+        self.tally.data.store(self.inbound.data, Ordering::Relaxed);
         if let Err(breach) = judged {
             self.tally.set_breach(breach);
             buf.set_filled(before);
@@ -180,6 +186,7 @@ pub(crate) struct Tally {
     heard: AtomicBool,
     reading: AtomicU32,
     writing: AtomicU32,
+    data: AtomicU64,
     breach: OnceLock<Breach>,
 }
 
@@ -191,6 +198,11 @@ impl Tally {
 
     pub(super) fn breach(&self) -> Option<Breach> {
         self.breach.get().copied()
+    }
+
+    /// Bytes of DATA that have come, or are announced, in all.
+    pub(super) fn data(&self) -> u64 {
+        self.data.load(Ordering::Relaxed)
     }
 
     pub(super) fn reading(&self) -> At {
