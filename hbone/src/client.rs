@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -18,7 +17,9 @@ use crate::config::{
 use crate::connect::ConnectRequest;
 use crate::driver::Driver;
 use crate::error::{HandshakeError, OpenError};
+use crate::greeting::{Greeted, greeting};
 use crate::guard::{End, Guard, Wire};
+use crate::queue::{Queue, Queued};
 use crate::tunnel::{SendHalf, Tunnel};
 use crate::windows::{Sizes, Windows};
 
@@ -36,7 +37,7 @@ where
 {
     let (io, tally) = Wire::new(io, End::Client, config);
     let after = config.handshake_timeout;
-    let handshake = tokio::time::timeout(after, builder(config).handshake(io)).await;
+    let handshake = tokio::time::timeout(after, builder(config).handshake::<_, Queued>(io)).await;
     let (send, mut connection) = handshake
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
@@ -46,7 +47,10 @@ where
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
     };
-    Ok((Client { send, terms: Arc::new(terms) }, Driver::new(connection, guard, Windows::new(config))))
+    let queue = Queue::new(config.max_send_buffer_size);
+    let (greeting, greeted) = greeting();
+    let driver = Driver::new(connection, guard, Windows::new(config), greeting);
+    Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -54,8 +58,10 @@ where
 /// The connection ends when every clone and every tunnel is gone.
 #[derive(Clone)]
 pub struct Client {
-    send: SendRequest<Bytes>,
+    send: SendRequest<Queued>,
     terms: Arc<Terms>,
+    queue: Queue,
+    greeted: Greeted,
 }
 
 #[derive(Debug)]
@@ -94,6 +100,11 @@ impl Client {
         self.send.current_max_send_streams().min(self.terms.max_streams)
     }
 
+    /// Waits until the peer's settings have come, or never will: [`max_streams`](Self::max_streams) is its own number then.
+    pub(crate) async fn greeted(&self) {
+        self.greeted.wait().await;
+    }
+
     /// Opens nothing more, on any clone. Tunnels that are open go on.
     pub fn drain(&self) {
         self.terms.draining.store(true, Ordering::Relaxed);
@@ -104,7 +115,7 @@ impl Client {
         poll_fn(|cx| send.poll_ready(cx)).await.map_err(|source| OpenError::NotProcessed { source })?;
         let (response, stream) = send.send_request(request.into_http(), false).map_err(OpenError::unsent)?;
         // Made before the wait: dropped during it, it takes the request back.
-        let half = SendHalf::new(stream);
+        let half = SendHalf::new(stream, self.queue.clone());
         let (parts, body) = response.await.map_err(OpenError::unanswered)?.into_parts();
         if !parts.status.is_success() {
             return Err(OpenError::Refused { status: parts.status, headers: Box::new(parts.headers) });

@@ -82,9 +82,10 @@ impl Config {
         self
     }
 
-    /// Bytes that wait on one stream for the connection to write them. Default twice
-    /// [`FRAME_PAYLOAD`], just under 512 KiB: enough to keep the connection busy while the next are read, and a whole
-    /// number of frames, so that a full buffer does not cut them up. Cost: memory for each stream whose peer stalls.
+    /// Bytes that wait for the connection to write them, of all streams together; when there are as many, nobody gets room for
+    /// more. Default twice [`FRAME_PAYLOAD`], just under 512 KiB: enough to keep the connection busy while the next are
+    /// read, and a whole number of frames, so that a full buffer does not cut them up. Cost: as much memory, and what one more
+    /// write adds, for each connection whose peer stalls.
     pub fn with_max_send_buffer_size(mut self, bytes: u32) -> Result<Self, ConfigError> {
         let bytes = checked(bytes, Setting::MaxSendBufferSize)?;
         self.max_send_buffer_size = usize::try_from(bytes).unwrap_or(usize::MAX);

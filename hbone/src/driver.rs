@@ -4,11 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ConnectionError;
+use crate::greeting::Greeting;
 use crate::guard::{Guard, Wire};
+use crate::queue::Queued;
 use crate::windows::Windows;
 
 /// The future that moves the bytes of one client connection, answers and sends pings.
@@ -28,18 +29,20 @@ pub struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
 
 #[derive(Debug)]
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
-    connection: h2::client::Connection<Wire<T>, Bytes>,
+    connection: h2::client::Connection<Wire<T>, Queued>,
     guard: Guard,
     windows: Windows,
+    greeting: Option<Greeting>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     pub(crate) fn new(
-        connection: h2::client::Connection<Wire<T>, Bytes>,
+        connection: h2::client::Connection<Wire<T>, Queued>,
         guard: Guard,
         windows: Windows,
+        greeting: Greeting,
     ) -> Self {
-        Self { running: Some(Running { connection, guard, windows }) }
+        Self { running: Some(Running { connection, guard, windows, greeting: Some(greeting) }) }
     }
 }
 
@@ -62,6 +65,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
         loop {
             if let Poll::Ready(end) = Pin::new(&mut self.connection).poll(cx) {
                 return Poll::Ready(end.or_else(ConnectionError::of_end));
+            }
+            if self.guard.is_greeted() {
+                self.greeting = None;
             }
             if !self.grow() {
                 std::task::ready!(self.guard.poll(cx))?;

@@ -126,6 +126,12 @@ pub enum OpenError {
     /// [`Client::drain`](crate::Client::drain) was called: nothing was sent.
     #[error("the connection is draining")]
     Draining,
+    /// The peer takes fewer tunnels on this connection than wait for it: nothing was sent.
+    #[error("the connection takes no more than {limit} tunnels")]
+    NoRoom {
+        /// The peer's limit, or ours.
+        limit: usize,
+    },
     /// The request's headers cannot be sent in HTTP/2 (`connection` and its kind): nothing was sent.
     #[error("the request cannot be sent")]
     Unsendable {
@@ -143,7 +149,7 @@ impl OpenError {
 
     /// Whether the peer certainly did nothing for this request, so that another connection may try it.
     pub fn is_not_processed(&self) -> bool {
-        matches!(self, Self::NotProcessed { .. } | Self::Draining)
+        matches!(self, Self::NotProcessed { .. } | Self::Draining | Self::NoRoom { .. })
     }
 
     /// An error from before the request was handed to the connection.

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{HeaderMap, Request, Response};
@@ -18,6 +17,7 @@ use crate::config::{
 use crate::connect::{ConnectRequest, MalformedRequest, Refusal};
 use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to_io};
 use crate::guard::{End, Guard, Wire};
+use crate::queue::{Queue, Queued};
 use crate::tunnel::{SendHalf, Tunnel};
 use crate::windows::{Sizes, Windows};
 
@@ -32,12 +32,13 @@ where
 {
     let (io, tally) = Wire::new(io, End::Server, config);
     let after = config.handshake_timeout;
-    let handshake = tokio::time::timeout(after, builder(config).handshake(io)).await;
+    let handshake = tokio::time::timeout(after, builder(config).handshake::<_, Queued>(io)).await;
     let mut connection = handshake
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
     let guard = Guard::new(config, tally, connection.ping_pong());
-    Ok(Server { running: Some(Running { connection, guard, windows: Windows::new(config) }) })
+    let queue = Queue::new(config.max_send_buffer_size);
+    Ok(Server { running: Some(Running { connection, guard, windows: Windows::new(config), queue }) })
 }
 
 /// One end of a connection, on which requests for tunnels arrive.
@@ -49,9 +50,10 @@ pub struct Server<T: AsyncRead + AsyncWrite + Unpin> {
 }
 
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
-    connection: h2::server::Connection<Wire<T>, Bytes>,
+    connection: h2::server::Connection<Wire<T>, Queued>,
     guard: Guard,
     windows: Windows,
+    queue: Queue,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
@@ -94,7 +96,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
             if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
                 return Poll::Ready(match accepted {
                     None => None,
-                    Some(Ok((request, respond))) => Some(Ok(Arrival::new(request, respond))),
+                    Some(Ok((request, respond))) => Some(Ok(Arrival::new(request, respond, &self.queue))),
                     Some(Err(source)) => ConnectionError::of_end(source).err().map(Err),
                 });
             }
@@ -147,8 +149,8 @@ pub enum Arrival {
 }
 
 impl Arrival {
-    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
-        let answer = Answer { respond, given: false };
+    fn new(request: Request<RecvStream>, respond: SendResponse<Queued>, queue: &Queue) -> Self {
+        let answer = Answer { respond, queue: queue.clone(), given: false };
         match ConnectRequest::from_http(request) {
             Ok((request, body)) => Self::Connect(Incoming { request, body, answer }),
             Err(reason) => {
@@ -215,7 +217,8 @@ impl fmt::Debug for Incoming {
 
 /// The answer that a request is owed; a refusal if nobody gives one.
 struct Answer {
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Queued>,
+    queue: Queue,
     given: bool,
 }
 
@@ -225,7 +228,7 @@ impl Answer {
         let mut response = Response::new(());
         *response.headers_mut() = headers;
         let sent = self.respond.send_response(response, false);
-        sent.map(SendHalf::new).map_err(|source| AcceptError { source })
+        sent.map(|stream| SendHalf::new(stream, self.queue.clone())).map_err(|source| AcceptError { source })
     }
 
     fn refuse(mut self, refusal: Refusal) {

@@ -75,6 +75,12 @@ impl Guard {
         }
     }
 
+    /// Whether the peer's first frame has come, which is its settings.
+    pub(crate) fn is_greeted(&self) -> bool {
+        let at = self.tally.reading();
+        at.step > 1 || (at.step == 1 && !at.waits)
+    }
+
     /// Bytes of DATA that have come in all.
     pub(crate) fn received(&self) -> u64 {
         self.tally.data()
