@@ -18,14 +18,14 @@ static CHUNK: [u8; hbone::FRAME_PAYLOAD] = [7; hbone::FRAME_PAYLOAD];
 pub(crate) async fn alone(cover: Cover, mebibytes: usize) -> Result<f64> {
     let (mut near, mut far) = pipe(cover).await?;
     let bytes = mebibytes << 20;
-    let write = async {
+    let write = async move {
         for chunk in chunks(bytes) {
             near.write_all(&chunk).await?;
         }
         near.shutdown().await?;
         anyhow::Ok(())
     };
-    let read = async {
+    let read = async move {
         let (mut buffer, mut total) = (vec![0; CHUNK.len()], 0);
         while let count @ 1.. = far.read(&mut buffer).await? {
             total += count;
@@ -33,7 +33,9 @@ pub(crate) async fn alone(cover: Cover, mebibytes: usize) -> Result<f64> {
         anyhow::Ok(total)
     };
     let begin = Instant::now();
-    let ((), total) = tokio::try_join!(write, read)?;
+    // A task each, as the tunnels have.
+    let (write, read) = tokio::try_join!(tokio::spawn(write), tokio::spawn(read))?;
+    let ((), total) = (write?, read?);
     ensure!(total == bytes, "{total} bytes came of {bytes}");
     Ok(per_second(mebibytes, begin.elapsed()))
 }

@@ -17,4 +17,5 @@ mod flow_control;
 mod keepalive;
 mod pair;
 mod pool;
+mod pool_bounds;
 mod refusal;
