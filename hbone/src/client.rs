@@ -7,16 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
+use crate::config::{
+    Config, FAULTS_FORGIVEN, HEADER_TABLE, REMEMBER_RESETS_FOR, REMEMBERED_RESETS, SMALL_DATA_OVERHEAD,
+    UNTIL_SETTINGS,
+};
 use crate::connect::ConnectRequest;
 use crate::driver::Driver;
 use crate::error::{HandshakeError, OpenError};
-use crate::heartbeat::{Heartbeat, Listened};
+use crate::greeting::{Greeted, greeting};
+use crate::guard::{End, Guard, Wire};
+use crate::queue::{Queue, Queued};
 use crate::tunnel::{SendHalf, Tunnel};
+use crate::windows::{Sizes, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
 ///
@@ -30,21 +35,22 @@ pub async fn handshake<T>(io: T, config: &Config) -> Result<(Client, Driver<T>),
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (io, heard) = Listened::new(io);
+    let (io, tally) = Wire::new(io, End::Client, config);
     let after = config.handshake_timeout;
-    let handshake = tokio::time::timeout(after, builder(config).handshake(io)).await;
+    let handshake = tokio::time::timeout(after, builder(config).handshake::<_, Queued>(io)).await;
     let (send, mut connection) = handshake
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
-    let heartbeat = config
-        .keepalive
-        .and_then(|policy| connection.ping_pong().map(|ping| Heartbeat::new(policy, heard, ping)));
+    let guard = Guard::new(config, tally, connection.ping_pong());
     let terms = Terms {
         max_streams: usize::try_from(config.max_concurrent_streams).unwrap_or(usize::MAX),
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
     };
-    Ok((Client { send, terms: Arc::new(terms) }, Driver::new(connection, heartbeat)))
+    let queue = Queue::new(config.max_send_buffer_size);
+    let (greeting, greeted) = greeting();
+    let driver = Driver::new(connection, guard, Windows::new(config), greeting);
+    Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -52,8 +58,10 @@ where
 /// The connection ends when every clone and every tunnel is gone.
 #[derive(Clone)]
 pub struct Client {
-    send: SendRequest<Bytes>,
+    send: SendRequest<Queued>,
     terms: Arc<Terms>,
+    queue: Queue,
+    greeted: Greeted,
 }
 
 #[derive(Debug)]
@@ -92,6 +100,11 @@ impl Client {
         self.send.current_max_send_streams().min(self.terms.max_streams)
     }
 
+    /// Waits until the peer's settings have come, or never will: [`max_streams`](Self::max_streams) is its own number then.
+    pub(crate) async fn greeted(&self) {
+        self.greeted.wait().await;
+    }
+
     /// Opens nothing more, on any clone. Tunnels that are open go on.
     pub fn drain(&self) {
         self.terms.draining.store(true, Ordering::Relaxed);
@@ -102,7 +115,7 @@ impl Client {
         poll_fn(|cx| send.poll_ready(cx)).await.map_err(|source| OpenError::NotProcessed { source })?;
         let (response, stream) = send.send_request(request.into_http(), false).map_err(OpenError::unsent)?;
         // Made before the wait: dropped during it, it takes the request back.
-        let half = SendHalf::asking(stream);
+        let half = SendHalf::asking(stream, self.queue.clone());
         let (parts, body) = response.await.map_err(OpenError::unanswered)?.into_parts();
         if !parts.status.is_success() {
             return Err(OpenError::Refused { status: parts.status, headers: Box::new(parts.headers) });
@@ -118,15 +131,20 @@ impl fmt::Debug for Client {
 }
 
 fn builder(config: &Config) -> h2::client::Builder {
+    let first = Sizes::first(config);
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_window_size(config.stream_window)
-        .initial_connection_window_size(config.connection_window)
+        .initial_window_size(first.stream)
+        .initial_connection_window_size(first.connection)
+        .data_frame_budget(SMALL_DATA_OVERHEAD)
         .max_frame_size(config.max_frame_size)
         .max_header_list_size(config.max_header_list_size)
+        .header_table_size(HEADER_TABLE)
         .max_send_buffer_size(config.max_send_buffer_size)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .reset_stream_duration(REMEMBER_RESETS_FOR)
+        .max_local_error_reset_streams(Some(FAULTS_FORGIVEN))
+        .initial_max_send_streams(UNTIL_SETTINGS)
         .enable_push(false);
     builder
 }

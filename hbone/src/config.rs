@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::guard::Tariff;
 use crate::keepalive::KeepAlivePolicy;
 use crate::tunnel::FRAME_PAYLOAD;
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub(crate) open_timeout: Duration,
     pub(crate) keepalive: Option<KeepAlivePolicy>,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) patience: Duration,
+    pub(crate) tariff: Tariff,
 }
 
 impl Default for Config {
@@ -28,7 +31,7 @@ impl Default for Config {
         Self {
             stream_window: 4 << 20,
             connection_window: 16 << 20,
-            max_frame_size: 1 << 20,
+            max_frame_size: 1 << 18,
             max_concurrent_streams: 200,
             max_header_list_size: 16 << 10,
             max_send_buffer_size: 2 * FRAME_PAYLOAD,
@@ -36,19 +39,23 @@ impl Default for Config {
             open_timeout: Duration::from_secs(15),
             keepalive: Some(KeepAlivePolicy::default()),
             idle_timeout: None,
+            patience: Duration::from_secs(30),
+            tariff: Tariff { burst: 1000, per_second: 500 },
         }
     }
 }
 
 impl Config {
-    /// Bytes that a peer may send on one stream before its reader takes any. Default 4 MiB: one stream then fills
-    /// 1 Gbit/s at 32 ms of round trip. Cost: as much memory for each stream whose reader stalls.
+    /// Bytes that a peer may send on one stream before its reader takes any, at most. Default 4 MiB: one stream then fills
+    /// 1 Gbit/s at 32 ms of round trip. Cost: as much memory for each stream whose reader stalls. A connection begins
+    /// with 128 KiB, and with 512 KiB for all streams, if these are smaller; both double each time that readers have taken
+    /// that much.
     pub fn with_stream_window(mut self, bytes: u32) -> Result<Self, ConfigError> {
         self.stream_window = checked(bytes, Setting::StreamWindow)?;
         Ok(self)
     }
 
-    /// Bytes that a peer may send on all streams together before readers take any. Default 16 MiB. It bounds the
+    /// Bytes that a peer may send on all streams together before readers take any, at most. Default 16 MiB. It bounds the
     /// memory of a connection; one stalled stream holds up to a stream window of it, so with the defaults three may
     /// stall and the rest still moves. Keep it several stream windows.
     pub fn with_connection_window(mut self, bytes: u32) -> Result<Self, ConfigError> {
@@ -56,9 +63,8 @@ impl Config {
         Ok(self)
     }
 
-    /// The largest frame that a peer may send us, in bytes. Default 1 MiB, so that the peer decides; we ourselves
-    /// send at most [`FRAME_PAYLOAD`]. Cost: a chunk of this size per stream is held beside
-    /// the window.
+    /// The largest frame that a peer may send us, in bytes. Default 256 KiB, which takes all that we ourselves send in one
+    /// ([`FRAME_PAYLOAD`]); larger ones gained nothing measurable. Cost: a frame is held until it is complete.
     pub fn with_max_frame_size(mut self, bytes: u32) -> Result<Self, ConfigError> {
         self.max_frame_size = checked(bytes, Setting::MaxFrameSize)?;
         Ok(self)
@@ -78,9 +84,10 @@ impl Config {
         self
     }
 
-    /// Bytes that wait on one stream for the connection to write them. Default twice
-    /// [`FRAME_PAYLOAD`], just under 512 KiB: enough to keep the connection busy while the next are read, and a whole
-    /// number of frames, so that a full buffer does not cut them up. Cost: memory for each stream whose peer stalls.
+    /// Bytes that wait for the connection to write them, of all streams together; when there are as many, nobody gets room for
+    /// more. Default twice [`FRAME_PAYLOAD`], just under 512 KiB: enough to keep the connection busy while the next are
+    /// read, and a whole number of frames, so that a full buffer does not cut them up. Cost: as much memory, and what one more
+    /// write adds, for each connection whose peer stalls.
     pub fn with_max_send_buffer_size(mut self, bytes: u32) -> Result<Self, ConfigError> {
         let bytes = checked(bytes, Setting::MaxSendBufferSize)?;
         self.max_send_buffer_size = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -114,6 +121,33 @@ impl Config {
     pub fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle_timeout = timeout;
         self
+    }
+
+    /// How long a peer may take over one frame, and how long it may take nothing of what there is to write; looked at so often,
+    /// so that it may become twice as long. Default 30 s: the longest frame then needs 70 kbit/s. Without it, a peer that
+    /// sends a byte now and then, or sends and never reads, holds a connection for ever, as it is not silent.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How many frames a peer may send at once that carry nothing, and how many more in each second. Default 1000, and 500.
+    ///
+    /// What carries something, or answers what we sent, is not counted: bytes, their end, a tunnel that was answered, also
+    /// when it is cut later. A peer whose own clients give up on 250 tunnels a second before they are answered stays
+    /// below. More end the connection with [`Flooded`](crate::ConnectionError::Flooded) (rapid reset, CVE-2023-44487; made
+    /// you reset, CVE-2025-8671; floods of pings, settings, empty frames and priorities, CVE-2019-9512 to 9518).
+    pub fn with_idle_frames(mut self, burst: u32, per_second: u32) -> Self {
+        self.tariff = Tariff { burst, per_second };
+        self
+    }
+
+    /// The longest block of headers, or other frame than DATA. What is over
+    /// [`with_max_header_list_size`](Self::with_max_header_list_size) is refused in order; four times as much is not sent by mistake,
+    /// and ends the connection before it is held.
+    pub(crate) fn longest_block(&self) -> u32 {
+        // RFC 9113 section 4.2: any frame may be as long as this.
+        self.max_header_list_size.saturating_mul(4).max(16_384)
     }
 }
 
@@ -171,11 +205,29 @@ fn checked(given: u32, setting: Setting) -> Result<u32, ConfigError> {
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
 /// How many streams that we reset are remembered, and for how long, so that what their peer still had under way is
-/// taken for late and not for an error. h2 counts the errors over a connection's life and ends it after 1024, so a
-/// long-lived connection on which many tunnels are cut must not forget too soon. About 300 bytes each.
+/// taken for late and not for an error, of which h2 forgives [`FAULTS_FORGIVEN`]. A long-lived connection on which many tunnels are
+/// cut must not forget too soon. About 300 bytes each.
 pub(crate) const REMEMBERED_RESETS: usize = 1024;
 /// See [`REMEMBERED_RESETS`]: longer than any round trip that is still of use.
 pub(crate) const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(5);
+
+/// Faults of the peer on single streams in the life of a connection, each of which resets a stream; more end the connection
+/// (made you reset, CVE-2025-8671). h2's own default is 1024; at two frames for each, this is less than 2,000 frames.
+pub(crate) const FAULTS_FORGIVEN: usize = 950;
+
+/// Requests that may be taken back before [`Server::next`](crate::Server::next) has shown them, all at once; more end the connection
+/// (rapid reset, CVE-2023-44487). A client that proxies for many applications may lose a set of 200 together.
+pub(crate) const CANCELLED_UNSEEN: usize = 200;
+
+/// What DATA frames of less than 256 bytes that nobody has read may fall short of that, together, before h2 ends the connection:
+/// they cost more memory than flow control counts. It is some 8,000 frames of one byte, and more of larger ones.
+pub(crate) const SMALL_DATA_OVERHEAD: usize = 2 << 20;
+
+/// Bytes of the table of headers seen before, RFC 7541 section 4.2, for each direction. The protocol's own default.
+pub(crate) const HEADER_TABLE: u32 = 4096;
+
+/// Tunnels that a client opens before the peer has said how many it takes: RFC 9113 section 6.5.2 asks peers to take no less.
+pub(crate) const UNTIL_SETTINGS: usize = 100;
 
 #[cfg(test)]
 mod tests {

@@ -4,18 +4,20 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ConnectionError;
-use crate::heartbeat::{Beat, Heartbeat, Listened};
+use crate::greeting::Greeting;
+use crate::guard::{Guard, Wire};
+use crate::queue::Queued;
+use crate::windows::Windows;
 
 /// The future that moves the bytes of one client connection, answers and sends pings.
 ///
 /// Spawn it, or poll it beside your own work: without it nothing moves. It ends
 ///
 /// * in order, when the peer has closed, if also with tunnels open, or when every [`Client`](crate::Client) and every tunnel is gone;
-/// * with an error, when the stream beneath failed, a side broke the protocol, or the peer fell silent.
+/// * with an error, when the stream beneath failed, a side broke the protocol, or the peer fell silent or broke a bound.
 ///
 /// When it ends or is dropped, tunnels that still run fail with
 /// [`ConnectionAborted`](std::io::ErrorKind::ConnectionAborted).
@@ -27,16 +29,20 @@ pub struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
 
 #[derive(Debug)]
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
-    connection: h2::client::Connection<Listened<T>, Bytes>,
-    heartbeat: Option<Heartbeat>,
+    connection: h2::client::Connection<Wire<T>, Queued>,
+    guard: Guard,
+    windows: Windows,
+    greeting: Option<Greeting>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     pub(crate) fn new(
-        connection: h2::client::Connection<Listened<T>, Bytes>,
-        heartbeat: Option<Heartbeat>,
+        connection: h2::client::Connection<Wire<T>, Queued>,
+        guard: Guard,
+        windows: Windows,
+        greeting: Greeting,
     ) -> Self {
-        Self { running: Some(Running { connection, heartbeat }) }
+        Self { running: Some(Running { connection, guard, windows, greeting: Some(greeting) }) }
     }
 }
 
@@ -60,13 +66,25 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
             if let Poll::Ready(end) = Pin::new(&mut self.connection).poll(cx) {
                 return Poll::Ready(end.or_else(ConnectionError::of_end));
             }
-            match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
-                None | Some(Poll::Pending) => return Poll::Pending,
-                Some(Poll::Ready(Beat::Pinged)) => {}
-                Some(Poll::Ready(Beat::Silent { dead_after })) => {
-                    return Poll::Ready(Err(ConnectionError::Silent { dead_after }));
-                }
+            if self.guard.is_greeted() {
+                self.greeting = None;
+            }
+            if !self.grow() {
+                std::task::ready!(self.guard.poll(cx))?;
             }
         }
+    }
+
+    /// Lets the peer send more at once, if it has earned it. Returns whether there is something to write now.
+    fn grow(&mut self) -> bool {
+        let received = self.guard.received();
+        let Some(next) = self.windows.due(received) else { return false };
+        // Fails while the peer has not acknowledged the settings before; then it is due again later.
+        if self.connection.set_initial_window_size(next.stream).is_err() {
+            return false;
+        }
+        self.connection.set_target_window_size(next.connection);
+        self.windows.grown(next, received);
+        true
     }
 }

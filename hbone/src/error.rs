@@ -41,6 +41,31 @@ pub enum ConnectionError {
         /// [`Config::with_idle_timeout`](crate::Config::with_idle_timeout).
         after: Duration,
     },
+    /// The peer sent too many frames that carry nothing: resets of what was not answered yet, pings, settings, priorities, empty or
+    /// unknown frames. See [`Config::with_idle_frames`](crate::Config::with_idle_frames).
+    #[error("the peer sent more than {burst} frames that carry nothing")]
+    Flooded {
+        /// How many it may send at once.
+        burst: u32,
+    },
+    /// The peer began headers, or another frame than DATA, too long to be meant well.
+    #[error("the peer sent headers or a control frame of more than {limit} bytes")]
+    Oversized {
+        /// The most that is taken.
+        limit: u32,
+    },
+    /// The peer began a frame and did not finish it. See [`Config::with_patience`](crate::Config::with_patience).
+    #[error("the peer has not finished a frame within {after:?}")]
+    Unfinished {
+        /// The time it had, at least.
+        after: Duration,
+    },
+    /// The peer has taken nothing of what there was to write. See [`Config::with_patience`](crate::Config::with_patience).
+    #[error("the peer has taken nothing for {after:?}")]
+    Untaken {
+        /// The time it had, at least.
+        after: Duration,
+    },
     /// The stream beneath failed, or one side broke the protocol.
     #[error("the HTTP/2 connection failed")]
     Http2 {
@@ -56,6 +81,19 @@ impl ConnectionError {
         // A close noticed by a read is an end in order for h2; noticed by a write it is the same close.
         let closed = source.get_io().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
         if closed { Ok(()) } else { Err(Self::Http2 { source }) }
+    }
+
+    /// What the peer is told (RFC 9113 section 7), if h2 has not told it already.
+    pub(crate) fn told_to_peer(&self) -> Option<h2::Reason> {
+        match self {
+            Self::Flooded { .. } | Self::Oversized { .. } | Self::Unfinished { .. } => {
+                Some(h2::Reason::ENHANCE_YOUR_CALM)
+            }
+            // It has been told.
+            Self::Idle { .. } => None,
+            // It would not take it either.
+            Self::Silent { .. } | Self::Untaken { .. } | Self::Http2 { .. } => None,
+        }
     }
 }
 
@@ -96,6 +134,12 @@ pub enum OpenError {
     /// [`Client::drain`](crate::Client::drain) was called: nothing was sent.
     #[error("the connection is draining")]
     Draining,
+    /// The peer takes fewer tunnels on this connection than wait for it: nothing was sent.
+    #[error("the connection takes no more than {limit} tunnels")]
+    NoRoom {
+        /// The peer's limit, or ours.
+        limit: usize,
+    },
     /// The request's headers cannot be sent in HTTP/2 (`connection` and its kind): nothing was sent.
     #[error("the request cannot be sent")]
     Unsendable {
@@ -113,7 +157,7 @@ impl OpenError {
 
     /// Whether the peer certainly did nothing for this request, so that another connection may try it.
     pub fn is_not_processed(&self) -> bool {
-        matches!(self, Self::NotProcessed { .. } | Self::Draining)
+        matches!(self, Self::NotProcessed { .. } | Self::Draining | Self::NoRoom { .. })
     }
 
     /// An error from before the request was handed to the connection.

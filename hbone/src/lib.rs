@@ -82,13 +82,24 @@ mod config;
 mod connect;
 mod driver;
 mod error;
+mod gate;
+mod greeting;
+mod guard;
 mod heartbeat;
 mod idle;
 mod keepalive;
 mod ledger;
 mod pool;
+mod queue;
 mod target;
 mod tunnel;
+mod windows;
+
+/// What `gate` is made of. `tests/gate.rs` makes it of loom's, and tries every order of threads.
+mod sync {
+    pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
+    pub(crate) use std::sync::{Mutex, PoisonError};
+}
 
 pub use client::Client;
 pub use config::{Config, ConfigError, Setting};

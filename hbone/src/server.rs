@@ -5,19 +5,23 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::{Config, REMEMBER_RESETS_FOR, REMEMBERED_RESETS};
+use crate::config::{
+    CANCELLED_UNSEEN, Config, FAULTS_FORGIVEN, HEADER_TABLE, REMEMBER_RESETS_FOR, REMEMBERED_RESETS,
+    SMALL_DATA_OVERHEAD,
+};
 use crate::connect::{ConnectRequest, MalformedRequest, Refusal};
 use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to_io};
-use crate::heartbeat::{Beat, Heartbeat, Listened};
+use crate::guard::{End, Guard, Wire};
 use crate::idle::{Idle, Occupant};
+use crate::queue::{Queue, Queued};
 use crate::tunnel::{SendHalf, Tunnel};
+use crate::windows::{Sizes, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
 ///
@@ -28,17 +32,16 @@ pub async fn handshake<T>(io: T, config: &Config) -> Result<Server<T>, Handshake
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (io, heard) = Listened::new(io);
+    let (io, tally) = Wire::new(io, End::Server, config);
     let after = config.handshake_timeout;
-    let handshake = tokio::time::timeout(after, builder(config).handshake(io)).await;
+    let handshake = tokio::time::timeout(after, builder(config).handshake::<_, Queued>(io)).await;
     let mut connection = handshake
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
-    let heartbeat = config
-        .keepalive
-        .and_then(|policy| connection.ping_pong().map(|ping| Heartbeat::new(policy, heard, ping)));
-    let idle = config.idle_timeout.map(Idle::new);
-    Ok(Server { running: Some(Running { connection, heartbeat, idle }) })
+    let guard = Guard::new(config, tally, connection.ping_pong());
+    let queue = Queue::new(config.max_send_buffer_size);
+    let (windows, idle) = (Windows::new(config), config.idle_timeout.map(Idle::new));
+    Ok(Server { running: Some(Running { connection, guard, windows, queue, idle }) })
 }
 
 /// One end of a connection, on which requests for tunnels arrive.
@@ -50,8 +53,10 @@ pub struct Server<T: AsyncRead + AsyncWrite + Unpin> {
 }
 
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
-    connection: h2::server::Connection<Listened<T>, Bytes>,
-    heartbeat: Option<Heartbeat>,
+    connection: h2::server::Connection<Wire<T>, Queued>,
+    guard: Guard,
+    windows: Windows,
+    queue: Queue,
     idle: Option<Idle>,
 }
 
@@ -61,8 +66,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Server<T> {
     ///
     /// # Errors
     ///
-    /// If the stream beneath failed, a side broke the protocol, the peer fell silent, or opened nothing for too long.
-    /// Tunnels that still ran have failed then, and the next call gives `None`.
+    /// If the stream beneath failed, a side broke the protocol, or the peer fell silent, broke a bound, or opened nothing for too
+    /// long. Tunnels that still ran have failed then, and the next call gives `None`.
     pub async fn next(&mut self) -> Option<Result<Arrival, ConnectionError>> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -97,7 +102,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                     None => self.idled().err().map(Err),
                     Some(Ok((request, respond))) => {
                         let occupant = self.idle.as_ref().map(Idle::occupant);
-                        Some(Ok(Arrival::new(request, respond, occupant)))
+                        Some(Ok(Arrival::new(request, respond, &self.queue, occupant)))
                     }
                     Some(Err(source)) => {
                         ConnectionError::of_end(source).and_then(|()| self.idled()).err().map(Err)
@@ -108,13 +113,34 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                 self.connection.graceful_shutdown();
                 continue;
             }
-            match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(cx)) {
-                None | Some(Poll::Pending) => return Poll::Pending,
-                Some(Poll::Ready(Beat::Pinged)) => {}
-                Some(Poll::Ready(Beat::Silent { dead_after })) => {
-                    return Poll::Ready(Some(Err(ConnectionError::Silent { dead_after })));
-                }
+            if self.grow() {
+                continue;
             }
+            if let Err(error) = std::task::ready!(self.guard.poll(cx)) {
+                self.say_why(&error, cx);
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+
+    /// Lets the peer send more at once, if it has earned it. Returns whether there is something to write now.
+    fn grow(&mut self) -> bool {
+        let received = self.guard.received();
+        let Some(next) = self.windows.due(received) else { return false };
+        // Fails while the peer has not acknowledged the settings before; then it is due again later.
+        if self.connection.set_initial_window_size(next.stream).is_err() {
+            return false;
+        }
+        self.connection.set_target_window_size(next.connection);
+        self.windows.grown(next, received);
+        true
+    }
+
+    /// Tells the peer what it did wrong, if it takes that at once.
+    fn say_why(&mut self, error: &ConnectionError, cx: &mut Context<'_>) {
+        if let Some(reason) = error.told_to_peer() {
+            self.connection.abrupt_shutdown(reason);
+            let _ = self.connection.poll_closed(cx);
         }
     }
 
@@ -127,7 +153,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> fmt::Debug for Running<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("heartbeat", &self.heartbeat).finish_non_exhaustive()
+        f.debug_struct("Running").field("guard", &self.guard).finish_non_exhaustive()
     }
 }
 
@@ -142,8 +168,13 @@ pub enum Arrival {
 }
 
 impl Arrival {
-    fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>, occupant: Option<Occupant>) -> Self {
-        let answer = Answer { respond, given: false };
+    fn new(
+        request: Request<RecvStream>,
+        respond: SendResponse<Queued>,
+        queue: &Queue,
+        occupant: Option<Occupant>,
+    ) -> Self {
+        let answer = Answer { respond, queue: queue.clone(), given: false };
         match ConnectRequest::from_http(request) {
             Ok((request, body)) => Self::Connect(Incoming { request, body, answer, occupant }),
             Err(reason) => {
@@ -222,7 +253,8 @@ impl fmt::Debug for Incoming {
 
 /// The answer that a request is owed; a refusal if nobody gives one.
 struct Answer {
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Queued>,
+    queue: Queue,
     given: bool,
 }
 
@@ -233,7 +265,7 @@ impl Answer {
         let mut response = Response::new(());
         *response.headers_mut() = headers;
         let sent = self.respond.send_response(response, false);
-        sent.map(SendHalf::new).map_err(|source| AcceptError { source })
+        sent.map(|stream| SendHalf::new(stream, self.queue.clone())).map_err(|source| AcceptError { source })
     }
 
     fn refuse(mut self, refusal: Refusal, headers: HeaderMap) {
@@ -259,20 +291,20 @@ impl Drop for Answer {
 }
 
 fn builder(config: &Config) -> h2::server::Builder {
+    let first = Sizes::first(config);
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(config.stream_window)
-        .initial_connection_window_size(config.connection_window)
+        .initial_window_size(first.stream)
+        .initial_connection_window_size(first.connection)
+        .data_frame_budget(SMALL_DATA_OVERHEAD)
         .max_frame_size(config.max_frame_size)
         .max_header_list_size(config.max_header_list_size)
+        .header_table_size(HEADER_TABLE)
         .max_send_buffer_size(config.max_send_buffer_size)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .reset_stream_duration(REMEMBER_RESETS_FOR)
+        .max_local_error_reset_streams(Some(FAULTS_FORGIVEN))
         .max_concurrent_streams(config.max_concurrent_streams)
         .max_pending_accept_reset_streams(CANCELLED_UNSEEN);
     builder
 }
-
-/// Requests that may be taken back before [`Server::next`] has shown them, all at once; more end the connection (rapid
-/// reset, CVE-2023-44487). A client that proxies for many applications may lose a set of 200 together.
-const CANCELLED_UNSEEN: usize = 200;

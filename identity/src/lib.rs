@@ -105,9 +105,9 @@ mod pem;
 mod private_key;
 mod revocation;
 mod service_account;
+mod shared_trust;
 #[cfg(feature = "sources")]
 pub mod source;
-mod shared_trust;
 mod spiffe_id;
 mod svid;
 pub mod tls;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::error::OpenError;
+use crate::ledger::Full;
 
 /// Why a pool has no tunnel.
 #[derive(Debug, Error)]
@@ -31,4 +32,20 @@ pub enum PoolError<E: StdError + 'static> {
         /// The bound.
         limit: usize,
     },
+    /// Too many requests wait for dials already: see
+    /// [`PoolConfig::with_max_waiting`](super::PoolConfig::with_max_waiting).
+    #[error("{limit} requests wait for connections, which is the pool's limit")]
+    Crowded {
+        /// The bound.
+        limit: usize,
+    },
+}
+
+impl<E: StdError + 'static> From<Full> for PoolError<E> {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Lines { limit } => Self::Exhausted { limit },
+            Full::Waiting { limit } => Self::Crowded { limit },
+        }
+    }
 }

@@ -13,6 +13,7 @@ use super::error::PoolError;
 use super::pooled::{Origin, Pooled};
 use crate::client::Client;
 use crate::connect::ConnectRequest;
+use crate::error::OpenError;
 use crate::ledger::{Ledger, LineId, Room};
 
 /// A place on a connection that may still be on its way.
@@ -29,9 +30,17 @@ where
 {
     pub(super) async fn open(self, request: ConnectRequest) -> Result<Pooled, PoolError<E>> {
         let Self { carrier, origin, permit } = self;
+        let fresh = matches!(carrier, Carrier::Dialling(_));
         let client = match carrier {
             Carrier::Open(client) => client,
             Carrier::Dialling(flight) => flight.await.map_err(|source| PoolError::Dial { source })?,
+        };
+        let permit = if fresh && origin == Origin::Shared {
+            // As many wait as a peer should take at least; it may take fewer, and HTTP/2 would let the rest wait for their end.
+            client.greeted().await;
+            permit.keep_within(client.max_streams()).map_err(|source| PoolError::Open { source })?
+        } else {
+            permit
         };
         let tunnel = client.open(request).await.map_err(|source| PoolError::Open { source })?;
         Ok(Pooled { tunnel: tunnel.hold(permit), origin })
@@ -44,6 +53,29 @@ pub(super) struct Permit<K: Hash + Eq + Clone, E> {
     pub(super) book: Weak<Book<K, E>>,
     pub(super) key: K,
     pub(super) id: LineId,
+}
+
+impl<K: Hash + Eq + Clone, E> Permit<K, E> {
+    /// Itself, unless there are more than `limit` on its connection; then it goes.
+    fn keep_within(self, limit: usize) -> Result<Self, OpenError> {
+        let Some(book) = self.book.upgrade() else { return Ok(self) };
+        let mut ledger = open(&book);
+        if !ledger.is_over(&self.key, self.id, limit) {
+            drop(ledger);
+            return Ok(self);
+        }
+        // Before the lock is left, so that no two leave for one place; the drop that follows would count it again.
+        let abandoned = ledger.give_back(&self.key, self.id, now(), |_| true);
+        drop(ledger);
+        drop(abandoned);
+        self.forget();
+        Err(OpenError::NoRoom { limit })
+    }
+
+    /// Drops it without giving it back.
+    fn forget(mut self) {
+        self.book = Weak::new();
+    }
 }
 
 impl<K: Hash + Eq + Clone, E> Drop for Permit<K, E> {
@@ -69,10 +101,9 @@ pub(super) enum Carrier<E> {
 impl<E> Carrier<E> {
     pub(super) fn room(&self, wanted: Wanted) -> Room {
         match (self, wanted) {
-            // The peer's limit is not known yet.
-            (Self::Dialling(_), _) => Room::Permits(usize::MAX),
+            (Self::Dialling(_), _) => Room::Unknown,
             (Self::Open(client), _) if client.is_closed() => Room::Dead,
-            (Self::Open(_), Wanted::Fresh) => Room::Passed,
+            (Self::Open(client), Wanted::Fresh | Wanted::Own) => Room::Passed(client.max_streams()),
             (Self::Open(client), Wanted::Any) => Room::Permits(client.max_streams()),
         }
     }
@@ -100,6 +131,8 @@ pub(super) enum Wanted {
     Any,
     /// Only one whose dial has not come back yet.
     Fresh,
+    /// Only one that is dialled for it.
+    Own,
 }
 
 /// A dial, and the note of its result in the ledger before any waiter goes on.

@@ -18,7 +18,8 @@ use futures_util::FutureExt;
 use self::lease::{Book, Carrier, Dial, FlightFuture, Lease, Permit, Wanted, fly, now, open};
 use crate::client::Client;
 use crate::connect::ConnectRequest;
-use crate::ledger::{Bounds, Full, Ledger, LineId};
+use crate::error::OpenError;
+use crate::ledger::{Bounds, Ledger, LineId};
 
 pub use self::config::PoolConfig;
 pub use self::error::PoolError;
@@ -47,6 +48,9 @@ where
             permits_per_line: config.max_streams_per_connection,
             lines_per_key: config.max_connections_per_key,
             lines: config.max_connections,
+            waiting: config.max_waiting,
+            age: config.max_age,
+            spread: config.spread,
         };
         Self { config, book: Arc::new(Mutex::new(Ledger::new(bounds))) }
     }
@@ -56,8 +60,8 @@ where
     /// `dial` is called at most once; its future connects, handshakes, gets the [`Driver`](crate::Driver) running and
     /// returns the [`Client`]. If its caller goes away, other waiters carry it on; when nobody waits, it is dropped.
     ///
-    /// If a connection that was there before turns out to be gone or going, and did not process the request, it is
-    /// tried once more on a fresh one. A refusal is never retried.
+    /// If a connection that others share did not process the request, because it is gone or going, or takes fewer tunnels than was
+    /// thought, the request goes to a fresh one, and at last to one dialled for it. A refusal is never retried.
     ///
     /// # Errors
     ///
@@ -72,21 +76,33 @@ where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<Client, E>> + Send + 'static,
     {
-        if let Some(lease) = self.join(key, Wanted::Any) {
+        let mut dial = Undialled::Asked(dial);
+        let mut wanted = Wanted::Any;
+        for _ in 0..SHARED_ATTEMPTS {
+            let lease = match self.join(key, wanted) {
+                Some(lease) => lease,
+                None => match self.launch(key, dial.into_future(), wanted)? {
+                    Launch::Ours(lease) => return lease.open(request).await,
+                    Launch::Anothers(lease, unused) => {
+                        dial = Undialled::Ready(unused);
+                        lease
+                    }
+                },
+            };
             match lease.open(request.clone()).await {
-                Err(PoolError::Open { source }) if source.is_not_processed() => {}
+                // One that is known to be full is not given again.
+                Err(PoolError::Open { source: OpenError::NoRoom { .. } }) => wanted = Wanted::Any,
+                Err(PoolError::Open { source }) if source.is_not_processed() => wanted = Wanted::Fresh,
                 result => return result,
             }
-            if let Some(lease) = self.join(key, Wanted::Fresh) {
-                return lease.open(request).await;
-            }
         }
-        let lease = self.launch(key, Box::pin(dial()))?;
-        lease.open(request).await
+        match self.launch(key, dial.into_future(), Wanted::Own)? {
+            Launch::Ours(lease) | Launch::Anothers(lease, _) => lease.open(request).await,
+        }
     }
 
-    /// Forgets the connections that have had no tunnel for [`PoolConfig::with_idle_timeout`] at `now`, and those
-    /// that have died. Returns how many.
+    /// Forgets the connections that have no tunnel and, at `now`, have had none for
+    /// [`PoolConfig::with_idle_timeout`] or are older than [`PoolConfig::with_max_age`]; and those that have died. Returns how many.
     pub fn reap(&self, now: Instant) -> usize {
         open(&self.book).reap(now, self.config.idle_timeout, Carrier::is_dead)
     }
@@ -133,26 +149,28 @@ where
 
     /// A place on a connection that is there, or on its way.
     fn join(&self, key: &K, wanted: Wanted) -> Option<Lease<K, E>> {
-        let (id, carrier) = open(&self.book).take(key, |carrier| carrier.room(wanted))?;
+        let (id, carrier) = open(&self.book).take(key, now(), |carrier| carrier.room(wanted))?;
         Some(self.lease(key, id, carrier, Origin::Shared))
     }
 
-    /// A place on a new connection.
-    fn launch(&self, key: &K, dial: Dial<E>) -> Result<Lease<K, E>, PoolError<E>> {
+    /// A place on a new connection, or on one that another began to dial just now.
+    fn launch(&self, key: &K, dial: Dial<E>, wanted: Wanted) -> Result<Launch<K, E>, PoolError<E>> {
         let mut ledger = open(&self.book);
         // Between a look and a dial the lock was free: another thread's flight may have left.
-        if let Some((id, carrier)) = ledger.take(key, |carrier| carrier.room(Wanted::Fresh)) {
-            return Ok(self.lease(key, id, carrier, Origin::Shared));
+        if wanted != Wanted::Own
+            && let Some((id, carrier)) = ledger.take(key, now(), |carrier| carrier.room(Wanted::Fresh))
+        {
+            return Ok(Launch::Anothers(self.lease(key, id, carrier, Origin::Shared), dial));
         }
         if ledger.lines() >= self.config.max_connections {
             ledger.reap(now(), Duration::ZERO, Carrier::is_dead);
         }
-        ledger.admits(key).map_err(|Full { limit }| PoolError::Exhausted { limit })?;
-        let (id, carrier) = ledger.add(key, |id| {
+        ledger.admits(key)?;
+        let (id, carrier) = ledger.add(key, now(), |id| {
             let flight: FlightFuture<E> = Box::pin(fly(Arc::downgrade(&self.book), key.clone(), id, dial));
             Carrier::Dialling(flight.shared())
         });
-        Ok(self.lease(key, id, carrier, Origin::Dialled))
+        Ok(Launch::Ours(self.lease(key, id, carrier, Origin::Dialled)))
     }
 
     fn lease(&self, key: &K, id: LineId, carrier: Carrier<E>, origin: Origin) -> Lease<K, E> {
@@ -171,6 +189,37 @@ impl<K, E> fmt::Debug for Pool<K, E> {
         f.debug_struct("Pool").field("config", &self.config).finish_non_exhaustive()
     }
 }
+
+/// A dial that may still not be needed.
+enum Undialled<F, E> {
+    Asked(F),
+    Ready(Dial<E>),
+}
+
+impl<F, Fut, E> Undialled<F, E>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<Client, E>> + Send + 'static,
+{
+    /// Out of any lock, because it runs the caller's code.
+    fn into_future(self) -> Dial<E> {
+        match self {
+            Self::Asked(dial) => Box::pin(dial()),
+            Self::Ready(dial) => dial,
+        }
+    }
+}
+
+/// What came of the wish to dial.
+enum Launch<K: Hash + Eq + Clone, E> {
+    Ours(Lease<K, E>),
+    /// The dial was not needed.
+    Anothers(Lease<K, E>, Dial<E>),
+}
+
+/// On how many connections of others a request is tried before one is dialled for it alone: one that was there, one that was dialled
+/// meanwhile, and another for those who all waited for that and were more than it takes.
+const SHARED_ATTEMPTS: usize = 3;
 
 /// An idle connection outlives its timeout by at most a quarter.
 const REAPS_PER_TIMEOUT: u32 = 4;

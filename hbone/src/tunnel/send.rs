@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite;
 
 use super::Hold;
 use crate::error::{reset_to_io, to_io};
+use crate::queue::{Queue, Queued};
 
 /// The most bytes that one DATA frame carries: with its header of 9 bytes it fills sixteen TLS records of 16 KiB. Reads
 /// of this size become one frame. A peer that allows less gets less.
@@ -25,7 +26,8 @@ pub const FRAME_PAYLOAD: usize = 16 * 16 * 1024 - 9;
 /// Ask for room with [`poll_capacity`](Self::poll_capacity), then [`send`](Self::send) no more than that. Dropping
 /// this half before [`finish`](Self::finish) resets the stream, as [`reset`](Self::reset) does.
 pub struct SendHalf {
-    stream: SendStream<Bytes>,
+    stream: SendStream<Queued>,
+    queue: Queue,
     /// Room granted by `poll_capacity` and not yet used.
     granted: usize,
     ending: Ending,
@@ -44,13 +46,13 @@ enum Ending {
 
 impl SendHalf {
     /// Of a request without an answer: dropped, it is taken back (RFC 9113 section 7, CANCEL).
-    pub(crate) fn asking(stream: SendStream<Bytes>) -> Self {
-        Self { stream, granted: 0, ending: Ending::Open, cut: Reason::CANCEL, hold: None }
+    pub(crate) fn asking(stream: SendStream<Queued>, queue: Queue) -> Self {
+        Self { stream, queue, granted: 0, ending: Ending::Open, cut: Reason::CANCEL, hold: None }
     }
 
     /// Of a tunnel.
-    pub(crate) fn new(stream: SendStream<Bytes>) -> Self {
-        Self::asking(stream).accepted()
+    pub(crate) fn new(stream: SendStream<Queued>, queue: Queue) -> Self {
+        Self::asking(stream, queue).accepted()
     }
 
     /// The request has been answered with a tunnel.
@@ -61,7 +63,8 @@ impl SendHalf {
 
     /// Waits for room, and says for how many bytes there is some: at least 1, at most `want` (0 only for 0).
     ///
-    /// Room is taken from what all streams of the connection share. Ask when there is something to send, and for no
+    /// Room is taken from what all streams of the connection share, and there is none while as much as
+    /// [`Config::with_max_send_buffer_size`](crate::Config::with_max_send_buffer_size) waits to be written. Ask when there is something to send, and for no
     /// more than that.
     ///
     /// # Errors
@@ -81,6 +84,10 @@ impl SendHalf {
             // Asked first, because h2's poll_capacity tells only of growth.
             let room = self.stream.capacity();
             if room > 0 {
+                if self.queue.poll_room(cx).is_pending() {
+                    // The connection is behind. Whoever waits for it hears of its end too.
+                    return self.poll_reset(cx).map(Err);
+                }
                 self.granted = room.min(want);
                 return Poll::Ready(Ok(self.granted));
             }
@@ -113,7 +120,7 @@ impl SendHalf {
         self.granted -= data.len();
         while !data.is_empty() {
             let frame = data.split_to(data.len().min(FRAME_PAYLOAD));
-            if self.stream.send_data(frame, false).is_err() {
+            if self.stream.send_data(self.queue.take(frame), false).is_err() {
                 return Err(self.gone());
             }
         }
@@ -139,7 +146,7 @@ impl SendHalf {
             Ending::Finished => Ok(()),
             Ending::Reset => Err(io::ErrorKind::BrokenPipe.into()),
             Ending::Open => {
-                if self.stream.send_data(Bytes::new(), true).is_err() {
+                if self.stream.send_data(self.queue.take(Bytes::new()), true).is_err() {
                     return Err(self.gone());
                 }
                 self.ending = Ending::Finished;

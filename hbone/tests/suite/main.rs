@@ -22,6 +22,7 @@ mod idle;
 mod keepalive;
 mod pair;
 mod pool;
+mod pool_bounds;
 mod profile;
 mod proxy_protocol;
 mod raw;

@@ -21,21 +21,21 @@ use crate::pair::{quiet, request, settled};
 /// A dial's failure that can be told apart from another.
 #[derive(Debug, thiserror::Error)]
 #[error("dial {0} failed")]
-struct DialError(usize);
+pub(crate) struct DialError(usize);
 
-type TestPool = Pool<&'static str, DialError>;
+pub(crate) type TestPool = Pool<&'static str, DialError>;
 
 /// A server to dial, that counts the dials and holds them back on request.
 #[derive(Clone)]
-struct Destination {
+pub(crate) struct Destination {
     dials: Arc<AtomicUsize>,
     gate: Arc<Semaphore>,
-    config: Config,
+    pub(crate) config: Config,
     behaviour: Behaviour,
 }
 
 #[derive(Clone, Copy)]
-enum Behaviour {
+pub(crate) enum Behaviour {
     Accept,
     Deny,
     /// Never answers.
@@ -49,7 +49,7 @@ enum Behaviour {
 }
 
 impl Destination {
-    fn new(behaviour: Behaviour) -> Self {
+    pub(crate) fn new(behaviour: Behaviour) -> Self {
         Self {
             dials: Arc::default(),
             gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
@@ -59,16 +59,16 @@ impl Destination {
     }
 
     /// Nothing is dialled before `open_gate`.
-    fn gated(mut self) -> Self {
+    pub(crate) fn gated(mut self) -> Self {
         self.gate = Arc::new(Semaphore::new(0));
         self
     }
 
-    fn open_gate(&self) {
+    pub(crate) fn open_gate(&self) {
         self.gate.add_permits(1000);
     }
 
-    fn dials(&self) -> usize {
+    pub(crate) fn dials(&self) -> usize {
         self.dials.load(Ordering::Relaxed)
     }
 
@@ -100,21 +100,25 @@ impl Destination {
         Ok(client)
     }
 
-    async fn open(&self, pool: &TestPool) -> Result<Pooled, PoolError<DialError>> {
+    pub(crate) async fn open(&self, pool: &TestPool) -> Result<Pooled, PoolError<DialError>> {
         self.open_for(pool, "key").await
     }
 
-    async fn open_for(&self, pool: &TestPool, key: &'static str) -> Result<Pooled, PoolError<DialError>> {
+    pub(crate) async fn open_for(
+        &self,
+        pool: &TestPool,
+        key: &'static str,
+    ) -> Result<Pooled, PoolError<DialError>> {
         pool.open(&key, request(), || self.clone().dial()).await
     }
 
-    fn spawn_open(&self, pool: &TestPool) -> JoinHandle<Result<Pooled, PoolError<DialError>>> {
+    pub(crate) fn spawn_open(&self, pool: &TestPool) -> JoinHandle<Result<Pooled, PoolError<DialError>>> {
         let (this, pool) = (self.clone(), pool.clone());
         tokio::spawn(async move { this.open(&pool).await })
     }
 }
 
-async fn serve(io: tokio::io::DuplexStream, config: Config, behaviour: Behaviour) {
+pub(crate) async fn serve(io: tokio::io::DuplexStream, config: Config, behaviour: Behaviour) {
     let mut server = server::handshake(io, &config).await.unwrap();
     let mut kept = Vec::new();
     let mut pondered = Vec::new();
@@ -139,12 +143,12 @@ async fn moody(io: tokio::io::DuplexStream, patience: usize, reason: h2::Reason)
     }
 }
 
-fn small(streams: usize, connections: usize) -> TestPool {
+pub(crate) fn small(streams: usize, connections: usize) -> TestPool {
     let config = PoolConfig::default();
     Pool::new(config.with_max_streams_per_connection(streams).with_max_connections_per_key(connections))
 }
 
-fn pool() -> TestPool {
+pub(crate) fn pool() -> TestPool {
     Pool::new(PoolConfig::default())
 }
 

@@ -1,0 +1,174 @@
+//! What a peer may send that carries nothing. Pure: time comes in.
+//!
+//! Each such frame costs a credit. Credits come with time, and with what we send that a peer has to answer:
+//!
+//! ```text
+//!   received                                       sent
+//!   DATA with bytes, or with END_STREAM    free    DATA with bytes    +2   a WINDOW_UPDATE each for stream and connection
+//!   everything else                          -1    HEADERS            +2   the HEADERS that asked or answers, one RST_STREAM
+//! ```
+//!
+//! So a peer that opens tunnels, moves bytes and cuts tunnels pays nothing at any rate, and one that opens tunnels and takes
+//! them back before an answer, or sends pings, settings, priorities, empty frames or frames that nobody knows, runs dry.
+
+use std::time::{Duration, Instant};
+
+use super::scan::Head;
+
+/// How many credits there are at most, and how many come each second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tariff {
+    pub(crate) burst: u32,
+    pub(crate) per_second: u32,
+}
+
+/// The credits of one peer.
+#[derive(Debug)]
+pub(super) struct Toll {
+    tariff: Tariff,
+    credits: u32,
+    counted_at: Instant,
+}
+
+/// There are no credits left.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Spent;
+
+impl Toll {
+    pub(super) fn new(tariff: Tariff, now: Instant) -> Self {
+        Self { tariff, credits: tariff.burst, counted_at: now }
+    }
+
+    /// Takes what a frame from the peer costs. The clock is asked only if it costs something.
+    pub(super) fn received(&mut self, head: Head, now: impl FnOnce() -> Instant) -> Result<(), Spent> {
+        if head.kind == Head::DATA && (head.length > 0 || head.ends_stream()) {
+            return Ok(());
+        }
+        self.refill(now());
+        self.credits = self.credits.checked_sub(1).ok_or(Spent)?;
+        Ok(())
+    }
+
+    /// Adds what a frame of ours lets the peer send.
+    pub(super) fn sent(&mut self, head: Head) {
+        if (head.kind == Head::DATA && head.length > 0) || head.kind == Head::HEADERS {
+            self.earn(2);
+        }
+    }
+
+    fn refill(&mut self, now: Instant) {
+        let due = now.saturating_duration_since(self.counted_at).as_micros()
+            * u128::from(self.tariff.per_second)
+            / MICROS;
+        if due > 0 {
+            // What is less than one credit counts next time.
+            let counted = due * MICROS / u128::from(self.tariff.per_second);
+            self.counted_at += Duration::from_micros(u64::try_from(counted).unwrap_or(u64::MAX));
+            self.earn(u32::try_from(due).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn earn(&mut self, credits: u32) {
+        self.credits = self.credits.saturating_add(credits).min(self.tariff.burst);
+    }
+}
+
+/// In a second.
+const MICROS: u128 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TARIFF: Tariff = Tariff { burst: 10, per_second: 5 };
+    const PING: Head = Head { length: 8, kind: 6, flags: 0 };
+    const BYTES: Head = Head { length: 1, kind: Head::DATA, flags: 0 };
+    const HEADERS: Head = Head { length: 1, kind: Head::HEADERS, flags: 4 };
+
+    /// How many pings are let through at one time.
+    fn pings(toll: &mut Toll, now: Instant) -> u32 {
+        let mut through = 0;
+        while toll.received(PING, || now).is_ok() {
+            through += 1;
+        }
+        through
+    }
+
+    #[test]
+    fn bytes_are_free_and_the_clock_is_not_asked() {
+        let mut toll = Toll::new(TARIFF, Instant::now());
+        let end = Head { length: 0, kind: Head::DATA, flags: 1 };
+        for _ in 0..1000 {
+            assert_eq!(toll.received(BYTES, || unreachable!()), Ok(()));
+            assert_eq!(toll.received(end, || unreachable!()), Ok(()));
+        }
+    }
+
+    #[test]
+    fn what_carries_nothing_is_not() {
+        let now = Instant::now();
+        for kind in 0..=255 {
+            let mut toll = Toll::new(TARIFF, now);
+            let empty = Head { length: 0, kind, flags: 0 };
+            let let_through = (0..100).take_while(|_| toll.received(empty, || now).is_ok()).count();
+            assert_eq!(let_through, 10, "kind {kind}");
+        }
+    }
+
+    #[test]
+    fn credits_come_with_time_and_not_beyond_the_burst() {
+        let start = Instant::now();
+        let mut toll = Toll::new(TARIFF, start);
+        assert_eq!(pings(&mut toll, start), 10);
+        assert_eq!(pings(&mut toll, start + Duration::from_millis(199)), 0);
+        assert_eq!(pings(&mut toll, start + Duration::from_millis(200)), 1);
+        assert_eq!(pings(&mut toll, start + Duration::from_millis(1200)), 5);
+        assert_eq!(pings(&mut toll, start + Duration::from_secs(1_000_000)), 10);
+    }
+
+    #[test]
+    fn looking_often_does_not_cost_time() {
+        let start = Instant::now();
+        let mut toll = Toll::new(Tariff { burst: 10, per_second: 3 }, start);
+        pings(&mut toll, start);
+        let through: u32 =
+            (1..=1000).map(|step| pings(&mut toll, start + Duration::from_millis(10 * step))).sum();
+        assert!((29..=30).contains(&through), "{through} in ten seconds at 3 each");
+    }
+
+    #[test]
+    fn tunnels_that_are_answered_and_cut_cost_nothing() {
+        let now = Instant::now();
+        let reset = Head { length: 4, kind: 3, flags: 0 };
+        let mut toll = Toll::new(TARIFF, now);
+        for _ in 0..1000 {
+            toll.received(HEADERS, || now).unwrap();
+            toll.sent(HEADERS);
+            toll.received(reset, || now).unwrap();
+        }
+        let unanswered = (0..1000).take_while(|_| toll.received(HEADERS, || now).is_ok()).count();
+        assert_eq!(unanswered, 9);
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_than_the_burst_the_time_and_what_was_earned(
+            steps in prop::collection::vec((0..3_u8, 0..400_u64), 0..200),
+        ) {
+            let start = Instant::now();
+            let (mut toll, mut now, mut through, mut earned) = (Toll::new(TARIFF, start), start, 0_u64, 0_u64);
+            for (what, later) in steps {
+                now += Duration::from_millis(later);
+                match what {
+                    0 => through += u64::from(pings(&mut toll, now)),
+                    1 => { toll.sent(BYTES); earned += 2; }
+                    _ => through += u64::from(toll.received(PING, || now).is_ok()),
+                }
+            }
+            let by_time = (now - start).as_secs() * 5 + 5;
+            prop_assert!(through <= 10 + by_time + earned);
+        }
+    }
+}

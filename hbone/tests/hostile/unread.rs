@@ -1,0 +1,111 @@
+//! Bytes that nobody reads, and readers that stop.
+
+use bytes::Bytes;
+use inpod_hbone::{Arrival, Client, Config, RecvHalf, SendHalf, client, server};
+use tokio::sync::mpsc;
+
+use crate::frames::{DATA, connect, frame, stream};
+use crate::victim::{Habit, Victim, alone, request};
+
+/// 200 requests, and for each as much as goes, before any of it is read.
+#[test]
+fn full_windows_of_unanswered_requests() {
+    alone(async {
+        let mut victim = Victim::server(Habit::Ponder).await;
+        let chunk = vec![0; 2000];
+        for turn in 0..200 {
+            victim.send(&connect(stream(turn))).await;
+            victim.send(&frame(DATA, 0, stream(turn), &chunk)).await;
+        }
+        victim.quiet().await;
+        assert_eq!(*victim.arrivals.borrow(), 200);
+        assert!(victim.held() < 1 << 20, "{}", victim.held());
+        // A window's worth and more on the first.
+        for _ in 0..100 {
+            victim.send(&frame(DATA, 0, 1, &chunk)).await;
+        }
+        victim.quiet().await;
+        assert!(victim.held() < 1 << 20, "{}", victim.held());
+    });
+}
+
+struct Pair {
+    client: Client,
+    arrivals: mpsc::UnboundedReceiver<(RecvHalf, SendHalf)>,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (arrived, arrivals) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut server = server::handshake(far, &Config::default()).await.unwrap();
+            while let Some(Ok(Arrival::Connect(incoming))) = server.next().await {
+                let _ = arrived.send(incoming.accept().unwrap().into_split());
+            }
+        });
+        let (client, driver) = client::handshake(near, &Config::default()).await.unwrap();
+        tokio::spawn(driver);
+        Self { client, arrivals }
+    }
+
+    /// As (what the client has, what the server has).
+    async fn open(&mut self) -> [(RecvHalf, SendHalf); 2] {
+        let near = self.client.open(request()).await.unwrap().into_split();
+        [near, self.arrivals.recv().await.unwrap()]
+    }
+}
+
+/// Writes until nothing more is taken.
+async fn fill(send: &mut SendHalf) {
+    while let Ok(room) =
+        tokio::time::timeout(std::time::Duration::from_millis(1), send.capacity(16 * 1024)).await
+    {
+        send.send(Bytes::from(vec![7; room.unwrap()])).unwrap();
+    }
+}
+
+/// One reader of `which` side stops; a hundred others move much more than all windows.
+async fn one_stops_and_a_hundred_go_on(which: usize) {
+    let mut pair = Pair::new().await;
+    let mut stopped = pair.open().await;
+    let writer = 1 - which;
+    fill(&mut stopped[writer].1).await;
+    let mut going = Vec::new();
+    for _ in 0..99 {
+        let [near, far] = pair.open().await;
+        let (reads, writes) = if which == 0 { (near, far) } else { (far, near) };
+        going.push(tokio::spawn(async move {
+            let ((mut recv, _back), (_forth, mut send)) = (reads, writes);
+            let write = async {
+                send.send_all(Bytes::from(vec![7; 1 << 20])).await.unwrap();
+                send.finish().unwrap();
+            };
+            let read = async {
+                let mut read = 0;
+                while let Some(bytes) = recv.data().await {
+                    read += bytes.unwrap().len();
+                }
+                read
+            };
+            tokio::join!(read, write).0
+        }));
+    }
+    for one in going {
+        let read =
+            tokio::time::timeout(std::time::Duration::from_secs(1), one).await.expect("it moves").unwrap();
+        assert_eq!(read, 1 << 20);
+    }
+    // And the stopped one goes on when its reader does.
+    assert!(stopped[which].0.data().await.unwrap().is_ok());
+}
+
+#[test]
+fn a_reader_at_the_client_that_stops_stalls_nobody_else() {
+    alone(one_stops_and_a_hundred_go_on(0));
+}
+
+#[test]
+fn a_reader_at_the_server_that_stops_stalls_nobody_else() {
+    alone(one_stops_and_a_hundred_go_on(1));
+}
