@@ -96,6 +96,13 @@ fn none() -> Value {
     json!({"istio.io/dataplane-mode": "none"})
 }
 
+/// Changes a field of a pod's metadata.
+fn set(pod: &mut Value, field: &str, value: Value) {
+    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert(field.into(), value);
+    }
+}
+
 fn labels_enrol_and_release_pods() -> Outcome {
     let mut site = Site::of(["a", "b"])?;
     let [a, b] = site.pods.clone();
@@ -270,7 +277,7 @@ fn a_label_that_changed_meanwhile_is_followed() -> Outcome {
     agent.stop();
     // Its annotation is kept, as whoever changes the label does.
     let mut changed = description(&a, "a", &none());
-    changed["metadata"]["annotations"] = json!({"ambient.istio.io/redirection": "enabled"});
+    set(&mut changed, "annotations", json!({"ambient.istio.io/redirection": "enabled"}));
     cluster.api.put_pod(&changed);
     let plan = capture::plan(&mesh.shared.config)?;
     assert_eq!(capture::verify(a.namespace(), &plan)?, Verdict::Same);
@@ -356,7 +363,7 @@ fn an_annotation_that_is_refused_holds_nothing_up() -> Outcome {
     let patches = site.cluster.api.asked("PATCH");
     for round in 0..5 {
         let mut changed = site.cluster.api.pod("test", "a").ok_or("no pod")?;
-        changed["metadata"]["labels"]["round"] = json!(round.to_string());
+        set(&mut changed, "generateName", json!(round.to_string()));
         site.cluster.api.put_pod(&changed);
         site.cluster.api.cut_watches();
     }

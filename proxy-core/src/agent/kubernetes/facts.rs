@@ -149,8 +149,12 @@ mod tests {
 
     use super::*;
 
+    fn shape(value: Value) -> PodShape {
+        serde_json::from_value(value).unwrap()
+    }
+
     fn pod(value: Value) -> Result<PodFacts, FactsError> {
-        PodFacts::parse(serde_json::from_value(value).unwrap())
+        PodFacts::parse(shape(value))
     }
 
     #[test]

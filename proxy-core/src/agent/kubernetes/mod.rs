@@ -50,6 +50,7 @@ use self::redirection::{ENABLED, Pace, Stage, Writing, is_due, write};
 use self::scan::Scan;
 use self::shape::PodShape;
 use self::watch::Watched;
+use super::backoff::Backoff;
 use super::handle::Agent;
 use super::source::{Recognised, Source, Starting};
 use super::status::{PodStatus, Wanted};
@@ -59,8 +60,10 @@ use crate::report::Causes;
 const LONGEST: Duration = Duration::from_secs(10);
 /// After a change, so that many that come together are followed a few times.
 const SHORTEST: Duration = Duration::from_millis(20);
-/// The pace while something is wrong that may pass: processes that are not there yet; or while what the agent does is not yet said.
-const PENDING: Duration = Duration::from_millis(500);
+/// The pace while something is wrong that may pass: processes that are not there yet.
+const PENDING: Backoff = Backoff { first: Duration::from_millis(500), longest: LONGEST };
+/// The pace while what the agent does is not yet said.
+const UNSAID: Duration = Duration::from_millis(500);
 /// Annotations that are written at once.
 const WRITES: usize = 8;
 
@@ -151,26 +154,28 @@ impl Kubernetes {
     /// Has `agent` follow what is known, for ever.
     async fn follow(self: &Arc<Self>, agent: &Agent) {
         let mut news = self.news.subscribe();
-        let mut looked = None;
+        let (mut looked, mut pendings) = (None, 0_u32);
         loop {
             news.borrow_and_update();
             let (source, following, before) = (Arc::clone(self), agent.clone(), looked);
             let followed = tokio::task::spawn_blocking(move || source.follow_now(&following, before)).await;
             let (pending, at) = followed.unwrap_or((true, looked));
             looked = at;
-            rest(&mut news, if pending { PENDING } else { LONGEST }).await;
+            pendings = if pending { pendings.saturating_add(1) } else { 0 };
+            rest(&mut news, if pending { PENDING.wait(pendings, fastrand::f64()) } else { LONGEST }).await;
         }
     }
 
     /// Follows what is known now; whether something may pass, and when processes were looked for last.
     fn follow_now(&self, agent: &Agent, looked: Option<Instant>) -> (bool, Option<Instant>) {
         let now = Instant::now();
-        let (must, can) = self.known().to_find(&self.settings);
-        let is_due = !must.is_empty() || looked.is_none_or(|looked| now >= looked + LONGEST);
-        let scan = if is_due { Scan::take(&self.finder, self.own, &can) } else { Ok(Scan::default()) };
+        let to_find = self.known().to_find(&self.settings);
+        let pause = if to_find.must.is_empty() { LONGEST } else { PENDING.first / 2 };
+        let is_due = looked.is_none_or(|looked| now >= looked + pause);
+        let scan = is_due.then(|| Scan::take(&self.finder, self.own, &to_find)).transpose();
         // Without one, what was found stays.
-        let (scan, failed) = scan.map_or_else(|error| (Scan::default(), Some(error)), |scan| (scan, None));
-        let mut followed = self.known().follow(&scan, &self.settings);
+        let (scan, failed) = scan.map_or_else(|error| (None, Some(error)), |scan| (scan, None));
+        let mut followed = self.known().follow(scan.as_ref(), &self.settings);
         let orders = std::mem::take(&mut followed.orders);
         orders.into_iter().for_each(|order| obey(agent, order, &mut followed));
         if let Some(error) = &failed {
@@ -205,7 +210,7 @@ impl Kubernetes {
             due.iter().for_each(|writing| pace.tried(&writing.uid, now, fastrand::f64()));
             let writes: Vec<_> = due.into_iter().map(|writing| self.write(writing)).collect();
             futures_util::stream::iter(writes).buffer_unordered(WRITES).collect::<()>().await;
-            rest(&mut news, if pending { PENDING } else { LONGEST }).await;
+            rest(&mut news, if pending { UNSAID } else { LONGEST }).await;
         }
     }
 

@@ -7,12 +7,15 @@ use netns::find::{FindError, Finder};
 use netns::{Namespace, NamespaceId};
 
 use super::facts::PodFacts;
+use super::known::ToFind;
 use crate::agent::kernel::addresses;
 use crate::workload::Uid;
 
 /// What was found of some pods.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
+    /// Up to what runtimes had brought when it began.
+    pub(super) edition: u64,
     pods: BTreeMap<Uid, Vec<Candidate>>,
 }
 
@@ -46,8 +49,9 @@ pub enum PlaceError {
 
 impl Scan {
     /// Looks where the processes of these pods are; not in the node's own namespace. May block.
-    pub(super) fn take(finder: &Finder, own: NamespaceId, pods: &BTreeSet<Uid>) -> Result<Self, FindError> {
-        let mut scan = Self::default();
+    pub(super) fn take(finder: &Finder, own: NamespaceId, to_find: &ToFind) -> Result<Self, FindError> {
+        let ToFind { can: pods, edition, .. } = to_find;
+        let mut scan = Self { edition: *edition, ..Self::default() };
         if pods.is_empty() {
             return Ok(scan);
         }

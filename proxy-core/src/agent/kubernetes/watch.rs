@@ -16,7 +16,7 @@ use kube::api::{ListParams, ObjectList, WatchEvent, WatchParams};
 use kube::core::{Request, Status};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, error::Elapsed, sleep, timeout};
+use tokio::time::{Instant, error::Elapsed, sleep, timeout, timeout_at};
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::compat::FuturesAsyncReadCompatExt as _;
 
@@ -33,6 +33,8 @@ const SETTLED: Duration = Duration::from_secs(5);
 const LIST_LIMIT: Duration = Duration::from_secs(60);
 /// Longest time until a watch has begun.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
+/// A watch that has begun so long ago has told what changed while nobody watched.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// The server is asked to end a watch after so long, and a random half of that more.
 const WATCH_SECONDS: u32 = 180;
 /// A watch of which nothing is heard for so long is dead: the server should have ended it, and sends bookmarks each minute.
@@ -121,13 +123,22 @@ where
         let opened = timeout(OPEN_LIMIT, self.client.request_stream(request)).await?;
         let opened = opened.map_err(WatchError::Open)?.compat();
         let mut lines = std::pin::pin!(FramedRead::new(opened, LinesCodec::new_with_max_length(MAX_EVENT)));
-        told(Change::Opened);
-        while let Some(line) = timeout(SILENCE, lines.next()).await? {
-            let event = serde_json::from_str::<WatchEvent<K>>(&line?).map_err(WatchError::Event)?;
+        let mut caught_up = Some(Instant::now() + CATCH_UP);
+        loop {
+            let limit = caught_up.unwrap_or_else(|| Instant::now() + SILENCE);
+            let line = match timeout_at(limit, lines.next()).await {
+                Ok(Some(line)) => line?,
+                Ok(None) => return Ok(()),
+                Err(_) if caught_up.take().is_some() => {
+                    told(Change::Opened);
+                    continue;
+                }
+                Err(late) => return Err(late.into()),
+            };
+            let event = serde_json::from_str::<WatchEvent<K>>(&line).map_err(WatchError::Event)?;
             from = self.tell(event, told)?.unwrap_or(from);
             *progress = Progress { version: Some(from.clone()), failures: 0 };
         }
-        Ok(())
     }
 
     async fn list(&self, told: &impl Fn(Change<T>)) -> Result<String, WatchError> {

@@ -25,7 +25,11 @@ pub(super) struct Known {
     /// What the labels of namespaces say.
     pub(super) namespaces: Listing<Mode>,
     /// Pods' own network namespaces, as a runtime has brought them or they were found.
-    places: BTreeMap<Uid, Namespace>,
+    places: BTreeMap<Uid, Place>,
+    /// Why others were not found, when it was looked last.
+    lost: BTreeMap<Uid, PlaceError>,
+    /// Counts what runtimes bring.
+    edition: u64,
     /// What the agent was told last.
     told: BTreeMap<Uid, Told>,
     /// Pods that a runtime has named and nobody knew.
@@ -37,6 +41,25 @@ pub(super) struct Known {
 pub(super) struct Item {
     pub(super) good: Option<PodFacts>,
     error: Option<(String, FactsError)>,
+}
+
+/// A pod's network namespace.
+#[derive(Debug, Clone)]
+struct Place {
+    namespace: Namespace,
+    /// A look at processes that had begun before this edition is older.
+    edition: u64,
+}
+
+/// Whose processes are to be looked for.
+#[derive(Debug, Default)]
+pub(super) struct ToFind {
+    /// Those that must be found,
+    pub(super) must: BTreeSet<Uid>,
+    /// and all that can be.
+    pub(super) can: BTreeSet<Uid>,
+    /// Up to what runtimes had brought then.
+    pub(super) edition: u64,
 }
 
 /// What the agent was told of a pod.
@@ -141,7 +164,8 @@ impl Known {
         self.pods.learn(uid.clone(), item);
         self.doubtful.remove(&uid);
         self.told.insert(uid.clone(), Told::Enrol);
-        self.places.insert(uid, network);
+        self.edition += 1;
+        self.places.insert(uid, Place { namespace: network, edition: self.edition });
     }
 
     /// A runtime has named a pod that nobody knows.
@@ -177,9 +201,9 @@ impl Known {
         self.pods.is_current() && self.namespaces.is_current()
     }
 
-    /// The pods whose processes are to be looked for: those that must be found, and all that can be.
-    pub(super) fn to_find(&self, settings: &Settings) -> (BTreeSet<Uid>, BTreeSet<Uid>) {
-        let (mut must, mut can) = (BTreeSet::new(), BTreeSet::new());
+    /// The pods whose processes are to be looked for.
+    pub(super) fn to_find(&self, settings: &Settings) -> ToFind {
+        let mut found = ToFind { edition: self.edition, ..ToFind::default() };
         for (uid, facts) in self.pods.iter().filter_map(|(uid, item)| Some((uid, item.good.as_ref()?))) {
             let Some(mode) = self.namespaces.get(&facts.name.namespace) else { continue };
             let is_member = match enrolment(facts, mode, settings) {
@@ -187,14 +211,14 @@ impl Known {
                 Ok((Enrolment::Outside(outside), _)) if self.may_be_captured(uid, outside) => false,
                 _ => continue,
             };
-            can.insert(uid.to_owned());
+            found.can.insert(uid.to_owned());
             let was_found = self.places.contains_key(uid) || facts.addresses.is_empty();
             let was_told = self.told.get(uid).is_some_and(|told| *told != Told::Keep);
             if !was_found && (is_member || !was_told) {
-                must.insert(uid.to_owned());
+                found.must.insert(uid.to_owned());
             }
         }
-        (must, can)
+        found
     }
 
     /// Whether a pod that is out of the mesh may have been in it, and nobody has looked since.
@@ -203,8 +227,8 @@ impl Known {
         outside != Outside::NodesNetwork && !settled
     }
 
-    /// What the agent is to do now.
-    pub(super) fn follow(&mut self, scan: &Scan, settings: &Settings) -> Followed {
+    /// What the agent is to do now, if this was found; nothing, if it was not looked.
+    pub(super) fn follow(&mut self, scan: Option<&Scan>, settings: &Settings) -> Followed {
         let mut followed = Followed {
             complete: self.pods.is_listed() && self.namespaces.is_listed(),
             ..Followed::default()
@@ -248,6 +272,7 @@ impl Known {
         for uid in told.into_iter().filter(|uid| self.pods.get(uid).is_none()) {
             self.told.remove(&uid);
             self.places.remove(&uid);
+            self.lost.remove(&uid);
             followed.orders.push(Order::Gone(uid));
         }
         self.doubtful.clear();
@@ -257,7 +282,7 @@ impl Known {
     fn decide(
         &mut self,
         facts: &PodFacts,
-        scan: &Scan,
+        scan: Option<&Scan>,
         settings: &Settings,
         followed: &mut Followed,
     ) -> Result<Vec<Notice>, Problem> {
@@ -283,16 +308,15 @@ impl Known {
             Enrolment::Outside(outside) if !self.may_be_captured(uid, outside) => {}
             Enrolment::Outside(_) => {
                 // One that is nowhere to be found is not captured, or will be found.
-                if let Ok(place) = scan.place(facts, self.places.get(uid)) {
+                if let Ok(place) = self.place(facts, scan) {
                     let pod = Pod::new(uid, facts.name.clone(), place);
                     self.tell(uid, Told::Release, Order::Release(pod), followed);
                 }
             }
-            Enrolment::Member(intent) => match scan.place(facts, self.places.get(uid)) {
+            Enrolment::Member(intent) => match self.place(facts, scan) {
                 Ok(place) => {
-                    let mut pod = Pod::new(uid, facts.name.clone(), place.clone());
+                    let mut pod = Pod::new(uid, facts.name.clone(), place);
                     pod.intent = *intent;
-                    self.places.insert(uid.to_owned(), place);
                     self.tell(uid, Told::Enrol, Order::Put(pod), followed);
                 }
                 Err(_) if told == Some(Told::Left) && facts.terminating => {}
@@ -307,6 +331,31 @@ impl Known {
             },
         }
         Ok(notices)
+    }
+
+    /// Where a pod is.
+    fn place(&mut self, facts: &PodFacts, scan: Option<&Scan>) -> Result<Namespace, PlaceError> {
+        let uid = facts.uid.as_str();
+        let known = self.places.get(uid);
+        let placed = match (scan, known) {
+            (Some(scan), None) => scan.place(facts, None),
+            (Some(scan), Some(known)) if known.edition <= scan.edition => {
+                scan.place(facts, Some(&known.namespace))
+            }
+            (_, Some(known)) => return Ok(known.namespace.clone()),
+            (None, None) => return Err(self.lost.get(uid).copied().unwrap_or(PlaceError::NoProcess)),
+        };
+        match &placed {
+            Ok(namespace) => {
+                let place = Place { namespace: namespace.clone(), edition: self.edition };
+                self.lost.remove(uid);
+                self.places.insert(uid.to_owned(), place);
+            }
+            Err(error) => {
+                self.lost.insert(uid.to_owned(), *error);
+            }
+        }
+        placed
     }
 
     fn tell(&mut self, uid: &str, told: Told, order: Order, followed: &mut Followed) {

@@ -1,5 +1,6 @@
 //! What the agent is told, as a cluster changes.
 
+use netns::find::Finder;
 use serde_json::{Value, json};
 
 use super::*;
@@ -14,9 +15,12 @@ fn pod(uid: &str, mode: &str) -> Value {
     })
 }
 
+fn shape(value: Value) -> PodShape {
+    serde_json::from_value(value).unwrap()
+}
+
 fn read(value: Value) -> Read {
-    let shape: PodShape = serde_json::from_value(value).unwrap();
-    PodFacts::parse(shape).map_err(|error| ("shop/?".into(), error))
+    PodFacts::parse(shape(value)).map_err(|error| ("shop/?".into(), error))
 }
 
 fn applied(uid: &str, mode: &str) -> Change<Read> {
@@ -41,9 +45,15 @@ fn bring(known: &mut Known, uid: &str, mode: &str) {
     known.brought(read(pod(uid, mode)).unwrap(), Namespace::current().unwrap());
 }
 
+/// A look at processes that has found none.
+fn nothing(known: &Known) -> Scan {
+    let none = ToFind { edition: known.edition, ..ToFind::default() };
+    Scan::take(&Finder::default(), Namespace::current().unwrap().id(), &none).unwrap()
+}
+
 /// What the agent is told now, nothing being found, and what is shown.
 fn follow(known: &mut Known) -> (Vec<String>, Vec<String>) {
-    let followed = known.follow(&Scan::default(), &Settings::new("n1"));
+    let followed = known.follow(Some(&nothing(known)), &Settings::new("n1"));
     let orders = followed.orders.iter().map(|order| match order {
         Order::Put(pod) => format!("put {}", pod.uid),
         Order::Release(pod) => format!("release {}", pod.uid),
@@ -84,7 +94,10 @@ fn a_pod_that_is_not_found_is_kept_and_shown() {
     let (orders, problems) = follow(&mut known);
     assert_eq!(orders, ["keep 1"]);
     assert_eq!(problems, ["shop/cart-0 no process of it is found in a network namespace of its own"]);
-    let (must, can) = known.to_find(&Settings::new("n1"));
+    // Nor is it said otherwise because nobody has looked since.
+    let again = known.follow(None, &Settings::new("n1"));
+    assert_eq!(again.problems.len(), 1);
+    let ToFind { must, can, .. } = known.to_find(&Settings::new("n1"));
     assert_eq!(must.into_iter().collect::<String>(), "12");
     assert_eq!(can.len(), 2);
     known.pods_changed(Change::Deleted("1".into()));
@@ -101,7 +114,7 @@ fn a_pod_that_was_kept_is_gone_once_a_runtime_says_so() {
 
 #[test]
 fn nothing_is_complete_before_both_lists_are() {
-    let followed = |known: &mut Known| known.follow(&Scan::default(), &Settings::new("n1"));
+    let followed = |known: &mut Known| known.follow(Some(&nothing(known)), &Settings::new("n1"));
     let mut known = Known::default();
     assert!(!followed(&mut known).complete);
     known.pods_changed(Change::Begun);
