@@ -50,6 +50,7 @@
 //!
 //! - `aws-lc-rs` (default), `ring`: cryptography for TLS; additive.
 //! - `yaml` (default): [`workload::file`] and [`agent::folder`].
+//! - `kubernetes`: `agent::kubernetes`, the pods of a cluster's node.
 
 #![forbid(unsafe_code)]
 

@@ -12,6 +12,7 @@
 //!                 |          |                          canary:  was this on the wire? also over segments
 //!           pod "a" eth0   pod "b" eth0                 leaks:   more open files, or threads elsewhere, than before?
 //!                                                       cni:     attach a namespace by CNI plugins
+//!                                                       kubernetes: an API server that fails when it is told to (feature)
 //! ```
 //!
 //! ```no_run
@@ -38,6 +39,8 @@ pub mod child;
 pub mod cni;
 pub mod http;
 pub mod kernel;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod lab;
 pub mod leaks;
 mod listening;

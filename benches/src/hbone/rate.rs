@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn the_middle_and_the_ends() {
         let mut rates = Rates::default();
-        [30.0, 10.0, 20.0].map(|rate| rates.add(rate));
+        [30.0, 10.0, 20.0].into_iter().for_each(|rate| rates.add(rate));
         assert_eq!(rates.to_string(), "       20 (10-30)");
         assert!((rates.of(&rates) - 1.0).abs() < f64::EPSILON);
     }

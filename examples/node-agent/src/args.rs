@@ -1,5 +1,7 @@
 //! The command line. It is stable: service files and manifests have it.
 
+#[cfg(feature = "kubernetes")]
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use crate::why::{Destination, Source};
@@ -7,7 +9,7 @@ use crate::why::{Destination, Source};
 /// The node's agent for in-pod traffic redirection.
 ///
 /// Captures the traffic of pods inside their own network namespaces, and hands the pods to the node's proxy. Where pods come
-/// from: a folder of pod files, and a container runtime by CNI.
+/// from: a folder of pod files, or Kubernetes; and a container runtime by CNI, which brings them before they start.
 #[derive(Debug, clap::Parser)]
 #[command(version)]
 pub(crate) struct Args {
@@ -46,6 +48,9 @@ pub(crate) struct Run {
     /// released by the next; in memory of the machine, as the namespaces are
     #[arg(long, value_name = "FILE", default_value = "/run/inpod/file-pods.yaml")]
     pub(crate) pods_memory: PathBuf,
+    #[cfg(feature = "kubernetes")]
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
     /// Where the CNI plugin asks; in a folder of its own, too
     #[arg(long, value_name = "SOCKET")]
     pub(crate) cni: Option<PathBuf>,
@@ -64,6 +69,45 @@ pub(crate) struct Run {
     /// Captured connections of a pod that is released have so long to end
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) patience: u64,
+}
+
+/// Pods of Kubernetes.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct Cluster {
+    /// Follow the pods of a Kubernetes node instead of pod files
+    #[arg(long, conflicts_with = "pods")]
+    pub(crate) kubernetes: bool,
+    /// The node's name in Kubernetes
+    #[arg(long, value_name = "NAME", env = "NODE_NAME", required_if_eq("kubernetes", "true"))]
+    pub(crate) node: Option<String>,
+    /// How the API server is reached [default: as the service account of the agent's own pod]
+    #[arg(long, value_name = "FILE", requires = "kubernetes")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Pods of these namespaces are never in the mesh
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "kube-system",
+        requires = "kubernetes"
+    )]
+    pub(crate) exclude_namespaces: Vec<String>,
+    /// A pod that is never in the mesh: the agent's own, or the proxy's; may be given again
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = own_pod, requires = "kubernetes")]
+    pub(crate) own_pod: Vec<(String, String)>,
+    /// Where the processes of the node are found, if not in this program's own /proc
+    #[arg(long, value_name = "FOLDER", default_value = "/proc", requires = "kubernetes")]
+    pub(crate) proc: PathBuf,
+    /// Capture DNS in pods as well, for a proxy that answers it at this port [default: DNS is left alone]
+    #[arg(long, value_name = "PORT", requires = "kubernetes")]
+    pub(crate) dns_port: Option<NonZeroU16>,
+}
+
+#[cfg(feature = "kubernetes")]
+fn own_pod(text: &str) -> Result<(String, String), &'static str> {
+    let (namespace, name) = text.split_once('/').ok_or("not NAMESPACE/NAME")?;
+    Ok((namespace.to_owned(), name.to_owned()))
 }
 
 /// Where the agent answers questions, unless told otherwise.

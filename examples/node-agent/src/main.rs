@@ -10,6 +10,7 @@ mod args;
 mod cni;
 mod control;
 mod install;
+mod pods;
 mod run;
 mod startup;
 mod status;

@@ -21,25 +21,26 @@ pub(crate) fn run(prepared: Prepared) -> Result<()> {
 }
 
 async fn serve(prepared: Prepared) -> Result<()> {
-    let Prepared { settings, folder, zds, control, cni } = prepared;
+    let Prepared { settings, origin, zds, control, cni } = prepared;
     let mut terminate = signal(SignalKind::terminate()).context("watching for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("watching for signals")?;
     let listener = Listener::bind(&zds).with_context(|| format!("--zds {}", zds.display()))?;
     let agent = Agent::start(&settings, listener).context("opening the node's own network namespace")?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
 
-    let server = control::Server::new(control, agent.clone(), Arc::clone(&folder))?;
+    let pods = origin.open().await?;
+    let server = control::Server::new(control, agent.clone(), pods.clone())?;
     tasks.spawn(server.serve(stop.clone()));
     if let Some((listener, ledger)) = cni {
         let server = Server::new(listener, Limits::default()).context("--cni")?;
-        let handler = Arc::new(Runtime::new(agent.clone(), Arc::clone(&folder), ledger));
-        // Before the folder is followed, so that what was brought is known when it is.
+        let handler = Arc::new(Runtime::new(agent.clone(), pods.clone(), ledger));
+        // Before pods are followed, so that what was brought is known when they are.
         handler.recall().await;
         let stopped = stop.clone();
         tasks.spawn(async move { server.serve(handler, &stopped).await });
     }
-    let (following, followed, stopped) = (Arc::clone(&folder), agent.clone(), stop.clone());
-    tasks.spawn(async move { following.run(&followed, &stopped).await });
+    let (followed, stopped) = (agent.clone(), stop.clone());
+    tasks.spawn(async move { pods.run(&followed, &stopped).await });
     tracing::info!(zds = %zds.display(), "the agent runs");
 
     tokio::select! {

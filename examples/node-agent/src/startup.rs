@@ -3,7 +3,6 @@
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -15,11 +14,12 @@ use redirect::{Intent, Plan, ProbeExemption};
 
 use crate::args::{Probes, Run};
 use crate::cni::Ledger;
+use crate::pods::Origin;
 
 /// An agent that can be run.
 pub(crate) struct Prepared {
     pub(crate) settings: Settings,
-    pub(crate) folder: Arc<Folder>,
+    pub(crate) origin: Origin,
     pub(crate) zds: std::path::PathBuf,
     pub(crate) control: UnixListener,
     pub(crate) cni: Option<(UnixListener, Ledger)>,
@@ -28,7 +28,7 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(run: &Run) -> Result<Prepared> {
     check_capabilities()?;
     raise_descriptor_limit();
-    std::fs::read_dir(&run.pods).with_context(|| format!("--pods {}", run.pods.display()))?;
+    let origin = origin(run)?;
     let cni = match &run.cni {
         None => None,
         Some(path) => {
@@ -45,9 +45,39 @@ pub(crate) fn prepare(run: &Run) -> Result<Prepared> {
         Probes::Nobody => None,
         Probes::Node => Some(ProbeExemption::ISTIO),
     };
+    Ok(Prepared { settings, origin, zds: run.zds.clone(), control, cni })
+}
+
+fn origin(run: &Run) -> Result<Origin> {
+    #[cfg(feature = "kubernetes")]
+    if run.cluster.kubernetes {
+        return Ok(Origin::Kubernetes(Box::new(cluster(&run.cluster)?)));
+    }
+    std::fs::read_dir(&run.pods).with_context(|| format!("--pods {}", run.pods.display()))?;
     let folder = Folder::new(&run.pods).remembering(&run.pods_memory);
-    let folder = Arc::new(folder.with_context(|| format!("--pods-memory {}", run.pods_memory.display()))?);
-    Ok(Prepared { settings, folder, zds: run.zds.clone(), control, cni })
+    Ok(Origin::Folder(folder.with_context(|| format!("--pods-memory {}", run.pods_memory.display()))?))
+}
+
+#[cfg(feature = "kubernetes")]
+fn cluster(args: &crate::args::Cluster) -> Result<crate::pods::Cluster> {
+    use netns::find::{Cgroups, Finder};
+    use proxy_core::agent::kubernetes::{Access, Settings};
+    use redirect::DnsCapture;
+
+    std::fs::read_dir(&args.proc).with_context(|| format!("--proc {}", args.proc.display()))?;
+    let mut settings = Settings::new(args.node.clone().context("--node is not given")?);
+    settings.excluded_namespaces = args.exclude_namespaces.iter().cloned().collect();
+    settings.own_pods = args.own_pod.iter().cloned().collect();
+    if let Some(port) = args.dns_port {
+        let dns = DnsCapture::To(port.get().try_into().context("--dns-port")?);
+        settings.intent = settings.intent.with_dns(dns).context("--dns-port")?;
+    }
+    let provider = identity::tls::aws_lc_rs();
+    let access = match &args.kubeconfig {
+        None => Access::in_cluster(provider),
+        Some(path) => Access::kubeconfig(path, provider),
+    };
+    Ok(crate::pods::Cluster { settings, access, finder: Finder::new(&args.proc, Cgroups) })
 }
 
 fn listen(flag: &str, path: &Path) -> Result<UnixListener> {

@@ -39,7 +39,7 @@ fn render(view: &View, now: SystemTime) -> String {
     let named = if view.complete { "" } else { ", more may be named" };
     let mut text =
         format!("{enrolled} of {} pods enrolled{named}; {} proxies\n{table}", view.pods.len(), view.proxies);
-    let mut problems = Table::new(["FILE", "PROBLEM"]);
+    let mut problems = Table::new(["OF", "PROBLEM"]);
     for (file, problem) in &view.problems {
         problems.push([file.clone(), problem.clone()]);
     }
@@ -88,7 +88,7 @@ mod tests {
             POD          DESIRED   RULES  PROXY      IDENTITY         SINCE  LAST ERROR\n\
             shop/cart-0  enrolled  yes    listening  ns/shop/sa/cart  60s\n\
             shop/cart-1  enrolled  no     none       ns/shop/sa/cart  60s\n\
-            FILE    PROBLEM\n\
+            OF      PROBLEM\n\
             cart-2  is not UTF-8\n";
         assert_eq!(render(&view, UNIX_EPOCH + Duration::from_secs(1060)), wanted);
     }

@@ -15,7 +15,7 @@ pub(crate) struct View {
     pub(crate) complete: bool,
     /// How many proxies are connected.
     pub(crate) proxies: usize,
-    /// What is wrong with pod files, by file.
+    /// What is wrong, by pod file or pod.
     pub(crate) problems: BTreeMap<String, String>,
     pub(crate) pods: Vec<PodView>,
 }

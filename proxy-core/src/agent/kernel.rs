@@ -212,7 +212,7 @@ impl Kernel {
 }
 
 /// The addresses of the namespace that the calling thread is in, but for those that have no meaning elsewhere.
-fn addresses() -> Result<BTreeSet<IpAddr>, nix::Error> {
+pub(super) fn addresses() -> Result<BTreeSet<IpAddr>, nix::Error> {
     let address = |interface: nix::ifaddrs::InterfaceAddress| {
         let address = interface.address?;
         let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));

@@ -40,6 +40,10 @@ mod handle;
 mod held;
 mod inspect;
 mod kernel;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
+#[cfg(any(feature = "yaml", feature = "kubernetes"))]
+mod name;
 mod plans;
 mod pod;
 mod probes;

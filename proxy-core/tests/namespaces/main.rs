@@ -8,6 +8,8 @@ mod given_listeners;
 mod hand_over;
 mod hostile_agents;
 mod hostile_peers;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod mesh;
 mod permitting;
 mod routing;
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
         hostile_peers::cases(),
         hostile_agents::cases(),
         given_listeners::cases(),
+        #[cfg(feature = "kubernetes")]
+        kubernetes::cases(),
     ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cni_plugin::attachment::{Attachment, Pod as Named};
 use cni_plugin::message::{Answer, Leaving, Placed, Valid};
 use cni_plugin::server::{Handler, Present};
+use futures_util::StreamExt as _;
 use netns::Namespace;
 use proxy_core::agent::{Agent, Pod, Recognised, Source, Starting};
 use proxy_core::workload::PodName;
@@ -16,6 +17,9 @@ pub(crate) use self::ledger::Ledger;
 
 /// Longest wait for a pod to be enrolled. 20 s: less than what the server gives an answer, so that the reason is ours.
 const ENROL_LIMIT: Duration = Duration::from_secs(20);
+
+/// Pods from before that are asked for at once: a source may have to ask others, who may not answer.
+const RECALLS: usize = 64;
 
 /// Answers a runtime's plugin.
 #[derive(Debug)]
@@ -32,35 +36,30 @@ impl<S: Source> Runtime<S> {
 
     /// Takes up what was there when the agent ended. What is gone meanwhile is forgotten.
     pub(crate) async fn recall(&self) {
-        for (attachment, entry) in self.ledger.entries() {
-            let Ok(network) = Namespace::open(&entry.path) else {
-                self.left(&attachment);
-                continue;
-            };
-            let pod = Named { namespace: entry.namespace, name: entry.name, uid: None };
-            let starting = starting(&pod, Some(entry.uid.clone()), network.clone(), Vec::new());
-            match self.source.recognise(&starting).await {
-                Recognised::Ours(pod) => {
-                    if let Err(error) = self.agent.put(*pod) {
-                        tracing::warn!(pod = %starting, %error, "a pod from before cannot be enrolled again");
-                    }
-                }
-                // It was, and was taken out while no agent ran.
-                Recognised::NotOurs => {
-                    let name = PodName {
-                        namespace: starting.namespace.clone(),
-                        name: starting.name.clone(),
-                        service_account: String::new(),
-                    };
-                    if let Err(error) = self.agent.release_pod(Pod::new(entry.uid, name, network)) {
-                        tracing::warn!(pod = %starting, %error, "a pod from before cannot be released");
-                    }
-                }
-                Recognised::Unknown(why) => {
-                    tracing::warn!(pod = %starting, why, "a pod from before is not known now");
-                    self.agent.keep(&entry.uid);
-                }
+        let entries = self.ledger.entries().into_iter();
+        let recalled = entries.map(|(attachment, entry)| self.recall_one(attachment, entry));
+        futures_util::stream::iter(recalled).buffer_unordered(RECALLS).collect::<()>().await;
+    }
+
+    async fn recall_one(&self, attachment: Attachment, entry: Entry) {
+        let Ok(network) = Namespace::open(&entry.path) else {
+            self.left(&attachment);
+            return;
+        };
+        let pod = Named { namespace: entry.namespace, name: entry.name, uid: None };
+        let starting = starting(&pod, Some(entry.uid.clone()), network, Vec::new());
+        let told = match self.source.recognise(&starting).await {
+            Recognised::Ours(pod) => self.agent.put(*pod),
+            // It was, and was taken out while no agent ran.
+            Recognised::NotOurs => self.agent.release_pod(released(&entry.uid, &starting)),
+            Recognised::Unknown(why) => {
+                tracing::warn!(pod = %starting, why, "a pod from before is not known now");
+                self.agent.keep(&entry.uid);
+                Ok(())
             }
+        };
+        if let Err(error) = told {
+            tracing::warn!(pod = %starting, %error, "a pod from before cannot be taken up again");
         }
     }
 
@@ -71,6 +70,13 @@ impl<S: Source> Runtime<S> {
             self.agent.gone(&uid);
         }
     }
+}
+
+/// A pod of which only the rules matter.
+fn released(uid: &str, starting: &Starting) -> Pod {
+    let (namespace, name) = (starting.namespace.clone(), starting.name.clone());
+    let name = PodName { namespace, name, service_account: String::new() };
+    Pod::new(uid, name, starting.network.clone())
 }
 
 fn starting(

@@ -2,11 +2,9 @@
 
 use std::io;
 use std::os::unix::net::UnixListener as StdListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use proxy_core::agent::Agent;
-use proxy_core::agent::folder::Folder;
 use proxy_core::local_socket::may_ask;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -15,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{MAX_QUESTION, Question};
+use crate::pods::Pods;
 use crate::view::View;
 use crate::why;
 
@@ -34,14 +33,14 @@ pub(crate) struct Server {
 #[derive(Clone)]
 struct Known {
     agent: Agent,
-    folder: Arc<Folder>,
+    pods: Pods,
 }
 
 impl Server {
     /// To be called inside a tokio runtime.
-    pub(crate) fn new(listener: StdListener, agent: Agent, folder: Arc<Folder>) -> io::Result<Self> {
+    pub(crate) fn new(listener: StdListener, agent: Agent, pods: Pods) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: UnixListener::from_std(listener)?, known: Known { agent, folder } })
+        Ok(Self { listener: UnixListener::from_std(listener)?, known: Known { agent, pods } })
     }
 
     /// Answers until `stop`.
@@ -80,7 +79,7 @@ impl Known {
         (&mut stream).take(MAX_QUESTION).read_to_end(&mut bytes).await?;
         let answer = match serde_json::from_slice(&bytes) {
             Ok(Question::Status) => {
-                serde_json::to_vec(&View::new(self.agent.status(), self.folder.problems()))?
+                serde_json::to_vec(&View::new(self.agent.status(), self.pods.problems()))?
             }
             Ok(Question::Why(question)) => why::answer(&self.agent, &question).await?,
             Err(error) => why::no_question(&error)?,

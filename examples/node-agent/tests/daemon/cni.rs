@@ -31,7 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Debian's bridge, and our plugin.
-fn network(site: &Site, limit: u64) -> Result<Network> {
+pub(crate) fn network(site: &Site, limit: u64) -> Result<Network> {
     Ok(empty()?.bridge().plugin(ours(site, limit)))
 }
 
@@ -50,14 +50,14 @@ fn ours(site: &Site, limit: u64) -> Value {
 }
 
 /// A namespace as a runtime makes it.
-fn namespace() -> Result<Namespace> {
+pub(crate) fn namespace() -> Result<Namespace> {
     let namespace = Namespace::create()?;
     loopback_up(&namespace)?;
     Ok(namespace)
 }
 
 /// A container of the pod with this name.
-fn container<'a>(
+pub(crate) fn container<'a>(
     id: &'a str,
     namespace: &'a Namespace,
     arguments: &'a [(&'a str, &'a str)],
@@ -71,14 +71,14 @@ const CLIENT: &[(&str, &str)] =
     &[("IgnoreUnknown", "1"), ("K8S_POD_NAMESPACE", "test"), ("K8S_POD_NAME", "client")];
 
 /// Our plugin's own words.
-fn said(error: &CniError) -> Result<String> {
+pub(crate) fn said(error: &CniError) -> Result<String> {
     match error {
         CniError::Failed { plugin, error } if plugin == "inpod-cni" => Ok(error.to_string()),
         other => Err(other.to_string().into()),
     }
 }
 
-fn pods(site: &Site) -> Result<usize> {
+pub(crate) fn pods(site: &Site) -> Result<usize> {
     Ok(site.status()?.get("pods").and_then(Value::as_array).map_or(0, Vec::len))
 }
 

@@ -26,14 +26,14 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// Pods of a lab.
-fn members<const N: usize>(lab: &Lab, names: [&str; N]) -> Result<[Member; N]> {
+pub(crate) fn members<const N: usize>(lab: &Lab, names: [&str; N]) -> Result<[Member; N]> {
     let pods = names.iter().map(|name| lab.pod(*name).map(|pod| Member::from(&pod)));
     let pods = pods.collect::<Result<Vec<_>, _>>()?;
     pods.try_into().map_err(|_| "as many pods as names".into())
 }
 
 /// Asks an application in `to` from inside `from`, at each address.
-fn reaches(from: &Member, to: &Member) -> Result<()> {
+pub(crate) fn reaches(from: &Member, to: &Member) -> Result<()> {
     for address in &to.addresses {
         let address = SocketAddr::new(*address, APPLICATION);
         assert_eq!(http::request(&from.namespace, address, "/", b"")?.status(), 200);
@@ -41,7 +41,7 @@ fn reaches(from: &Member, to: &Member) -> Result<()> {
     Ok(())
 }
 
-fn converse(mut near: &TcpStream, mut far: &TcpStream) -> Outcome {
+pub(crate) fn converse(mut near: &TcpStream, mut far: &TcpStream) -> Outcome {
     near.write_all(b"still there?")?;
     let mut heard = [0; 12];
     far.read_exact(&mut heard)?;

@@ -1,11 +1,13 @@
-//! The agent as it is run: beside a proxy, with pod files, by CNI; killed and started again.
+//! The agent as it is run: beside a proxy, with pod files, in a cluster, by CNI; killed and started again.
 
+mod cluster;
 mod cni;
 mod command_line;
 mod hitless;
 mod interop;
 mod killed;
 mod life;
+mod manifests;
 mod many;
 mod mesh;
 mod networks;
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
         command_line::cases(),
         life::cases(),
         cni::cases(),
+        cluster::cases(),
+        manifests::cases(),
         networks::cases(),
         hitless::cases(),
         killed::cases(),

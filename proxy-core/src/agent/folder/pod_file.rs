@@ -15,13 +15,11 @@ use std::path::PathBuf;
 use redirect::Existing;
 use serde::Deserialize;
 
+use crate::agent::name::{MAX_NAME, excerpt, is_name};
 use crate::workload::PodName;
 
 /// Longest file, in bytes. 64 KiB: Kubernetes allows 256 KiB of annotations, and nothing here needs a fraction of it.
 pub const MAX_FILE: usize = 64 << 10;
-
-/// Longest name of any kind: RFC 1123 §2.1's host names, which Kubernetes' names are.
-const MAX_NAME: usize = 253;
 
 /// Istio's label that says whether a pod is in the mesh.
 const MODE: &str = "istio.io/dataplane-mode";
@@ -119,20 +117,8 @@ impl PodFile {
     }
 }
 
-/// What Kubernetes takes for a name, and proxies put into identities.
 pub(super) fn name(field: &'static str, value: String) -> Result<String, PodFileError> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    let edges = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let bytes = value.as_bytes();
-    let is_name = bytes.len() <= MAX_NAME
-        && bytes.iter().copied().all(allowed)
-        && edges(bytes.first().copied())
-        && edges(bytes.last().copied());
-    if is_name {
-        Ok(value)
-    } else {
-        Err(PodFileError::Name { field, value: value.chars().take(64).collect() })
-    }
+    if is_name(&value) { Ok(value) } else { Err(PodFileError::Name { field, value: excerpt(&value) }) }
 }
 
 #[cfg(test)]

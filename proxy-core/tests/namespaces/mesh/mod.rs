@@ -1,6 +1,8 @@
 //! Mesh: pods on a lab's bridge, one proxy in this process that serves them, and what it reported of their connections.
 
 mod agent;
+#[cfg(feature = "kubernetes")]
+mod cluster;
 pub(crate) mod foreign_agent;
 mod node_agent;
 mod reports;
@@ -23,6 +25,8 @@ use testkit::lab::{Lab, Pod};
 use tokio::runtime::Runtime;
 
 pub(crate) use agent::{Agent, Following};
+#[cfg(feature = "kubernetes")]
+pub(crate) use cluster::{Cluster, description, starting};
 pub(crate) use node_agent::{NodeAgent, Place, settings, wanted};
 pub(crate) use reports::Reports;
 pub(crate) use root::Root;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inpod_proxy_core::agent::folder::Folder;
-use inpod_proxy_core::agent::{Agent, Pod, PodStatus, Settings, Source as _, WaitError};
+use inpod_proxy_core::agent::{Agent, Pod, PodStatus, Settings, Source, WaitError};
+#[cfg(feature = "kubernetes")]
+use inpod_proxy_core::agent::{Recognised, Starting, kubernetes};
 use inpod_proxy_core::zds::agent::Listener;
 use tempfile::TempDir;
 use testkit::lab;
@@ -67,6 +69,27 @@ impl NodeAgent {
         let (following, agent, stop) = (Arc::clone(&folder), self.agent.clone(), self.stop.clone());
         self.runtime.spawn(async move { following.run(&agent, &stop).await });
         Ok(folder)
+    }
+
+    /// Has it follow a cluster.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn follow_cluster(
+        &self,
+        settings: kubernetes::Settings,
+        access: &kubernetes::Access,
+        finder: netns::find::Finder,
+    ) -> Result<Arc<kubernetes::Kubernetes>> {
+        let source = self.runtime.block_on(kubernetes::Kubernetes::new(settings, access, finder))?;
+        let source = Arc::new(source);
+        let (following, agent, stop) = (Arc::clone(&source), self.agent.clone(), self.stop.clone());
+        self.runtime.spawn(async move { following.run(&agent, &stop).await });
+        Ok(source)
+    }
+
+    /// Asks a source who a container is.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn recognise(&self, source: &impl Source, starting: &Starting) -> Recognised {
+        self.runtime.block_on(source.recognise(starting))
     }
 
     /// Puts a pod, by its name as uid.

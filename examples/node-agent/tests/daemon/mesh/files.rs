@@ -65,10 +65,17 @@ impl Files {
 
     /// The agent, with all that it must be given.
     pub(crate) fn agent(&self) -> Command {
-        let mut command = Command::new(program("node-agent"));
-        command.arg("run").arg("--zds").arg(self.path("zds/agent.sock")).arg("--pods").arg(self.path("pods"));
-        command.arg("--control").arg(self.control()).arg("--ledger").arg(self.path("ledger.json"));
+        let mut command = self.agent_of_none();
+        command.arg("--pods").arg(self.path("pods"));
         command.arg("--pods-memory").arg(self.path("file-pods.yaml"));
+        command
+    }
+
+    /// The agent, with all but where pods come from.
+    pub(crate) fn agent_of_none(&self) -> Command {
+        let mut command = Command::new(program("node-agent"));
+        command.arg("run").arg("--zds").arg(self.path("zds/agent.sock"));
+        command.arg("--control").arg(self.control()).arg("--ledger").arg(self.path("ledger.json"));
         command.arg("--cni").arg(self.cni()).env_remove("RUST_LOG");
         command
     }

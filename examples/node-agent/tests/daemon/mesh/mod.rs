@@ -1,5 +1,6 @@
 //! Site: a node with the agent and the proxy as programs, and what they are given.
 
+mod cluster;
 mod files;
 
 use std::error::Error;
@@ -18,6 +19,7 @@ use testkit::child::Child;
 use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
 
+pub(crate) use cluster::{Cluster, NODE, ambient, none};
 pub(crate) use files::{Files, Member};
 
 /// No step of a test takes longer than this; one that does has failed.
@@ -62,6 +64,13 @@ impl Site {
     pub(crate) fn agent_with(&self, more: impl FnOnce(&mut Command)) -> Result<Child> {
         let mut command = self.files.agent();
         more(&mut command);
+        Child::start("node-agent", &mut command, &self.node, &self.files.log("node-agent"))
+    }
+
+    /// The agent of a node of a cluster.
+    pub(crate) fn agent_in(&self, cluster: &Cluster) -> Result<Child> {
+        let mut command = self.files.agent_of_none();
+        cluster.tell(&mut command);
         Child::start("node-agent", &mut command, &self.node, &self.files.log("node-agent"))
     }
 
