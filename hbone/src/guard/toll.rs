@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!   received                                       sent
-//!   DATA with bytes, or with END_STREAM    free    DATA with bytes    +2   a WINDOW_UPDATE each for stream and connection
-//!   everything else                          -1    HEADERS            +2   the HEADERS that asked or answers, one RST_STREAM
+//!   DATA with bytes, or with END_STREAM    free    DATA, for each 4 KiB begun    +2   a WINDOW_UPDATE each for stream and connection
+//!   everything else                          -1    HEADERS                       +2   the HEADERS that asked or answers, one RST_STREAM
 //! ```
 //!
 //! So a peer that opens tunnels, moves bytes and cuts tunnels pays nothing at any rate, and one that opens tunnels and takes
@@ -51,9 +51,13 @@ impl Toll {
 
     /// Adds what a frame of ours lets the peer send.
     pub(super) fn sent(&mut self, head: Head) {
-        if (head.kind == Head::DATA && head.length > 0) || head.kind == Head::HEADERS {
-            self.earn(2);
-        }
+        let answers = match head.kind {
+            Head::DATA => head.length.div_ceil(SMALLEST_UPDATE),
+            Head::HEADERS => 1,
+            _ => return,
+        };
+        let most = self.tariff.burst.saturating_mul(UNDER_WAY).max(self.credits);
+        self.credits = self.credits.saturating_add(answers.saturating_mul(2)).min(most);
     }
 
     fn refill(&mut self, now: Instant) {
@@ -68,10 +72,19 @@ impl Toll {
         }
     }
 
+    /// With time, up to the burst; what was earned by sending is not lost.
     fn earn(&mut self, credits: u32) {
-        self.credits = self.credits.saturating_add(credits).min(self.tariff.burst);
+        let most = self.tariff.burst.max(self.credits);
+        self.credits = self.credits.saturating_add(credits).min(most);
     }
 }
+
+/// Bytes for which peers may give room back one by one: the least that the usual ones do (golang.org/x/net/http2, 4 KiB; others,
+/// half a window).
+const SMALLEST_UPDATE: u32 = 4096;
+
+/// How many bursts may be earned by sending: what is under way is answered later. At 1000 credits each, the answers to 8 MiB.
+const UNDER_WAY: u32 = 4;
 
 /// In a second.
 const MICROS: u128 = 1_000_000;
@@ -149,7 +162,22 @@ mod tests {
             toll.received(reset, || now).unwrap();
         }
         let unanswered = (0..1000).take_while(|_| toll.received(HEADERS, || now).is_ok()).count();
-        assert_eq!(unanswered, 9);
+        assert_eq!(unanswered, 10);
+    }
+
+    #[test]
+    fn who_gives_room_back_in_small_pieces_pays_nothing() {
+        const USUAL: Tariff = Tariff { burst: 1000, per_second: 500 };
+        let update = Head { length: 4, kind: 8, flags: 0 };
+        let now = Instant::now();
+        let mut toll = Toll::new(USUAL, now);
+        // 8 MiB under way, in our longest frames; again and again.
+        for _ in 0..10 {
+            (0..32).for_each(|_| toll.sent(Head { length: 256 << 10, ..BYTES }));
+            for _ in 0..2 * (8 << 20) / SMALLEST_UPDATE - 100 {
+                assert_eq!(toll.received(update, || now), Ok(()));
+            }
+        }
     }
 
     proptest! {
