@@ -174,9 +174,12 @@ impl Agent {
             return Err(PutError::NodesNamespace);
         }
         let mut pods = self.0.lock();
-        let other = pods.iter().find(|(uid, entry)| **uid != pod.uid && entry.target.borrow().holds(id));
-        if let Some((other, _)) = other {
-            return Err(PutError::SharedNamespace { other: other.clone() });
+        // Sources put all pods again and again: who is there already has been compared with all others.
+        if !pods.get(&pod.uid).is_some_and(|entry| entry.target.borrow().holds(id)) {
+            let other = pods.iter().find(|(uid, entry)| **uid != pod.uid && entry.target.borrow().holds(id));
+            if let Some((other, _)) = other {
+                return Err(PutError::SharedNamespace { other: other.clone() });
+            }
         }
         match pods.get(&pod.uid) {
             Some(entry) => entry.want(Wanted::Enrolled, Some(pod)),
