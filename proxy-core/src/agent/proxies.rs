@@ -142,6 +142,7 @@ impl Proxies {
                     () = later => {}
                 }
             }
+            let mut let_go = listening(connection) == Listening::Own;
             for work in work {
                 let refusal = match ask(connection, &work).await {
                     Ok(()) => None,
@@ -151,10 +152,11 @@ impl Proxies {
                 };
                 if let Some(reason) = &refusal {
                     tracing::warn!(proxy = %id, %work, reason, "a proxy refuses");
+                    let_go = true;
                 }
                 self.read().answered(id, &work, refusal, Instant::now(), fastrand::f64());
             }
-            if listening(connection) == Listening::Own {
+            if let_go {
                 self.let_go().await;
             }
         }

@@ -202,16 +202,26 @@ impl Roster {
         self.without_taker.map(|since| since + hold)
     }
 
-    /// What is held for nobody: no proxy is there that takes given sockets, and one has its own in the pod, or none has come for so long.
-    /// Connections that the kernel gives to the held ones would wait for nothing.
+    /// What is held for nobody. Connections that the kernel gives to those sockets would wait for nothing.
     pub(super) fn held_for_nobody(&self, hold: Duration, now: Instant) -> Vec<Arc<Held>> {
-        if self.has_taker() {
-            return Vec::new();
-        }
         let is_over = self.held_until(hold).is_some_and(|until| until <= now);
-        let is_served = |uid: &Uid| self.proxies.values().any(|proxy| proxy.told.contains_key(uid));
-        let offers = self.offers.iter().filter(|(uid, _)| is_over || is_served(uid));
+        let offers = self.offers.iter().filter(|(uid, _)| self.is_for_nobody(uid, is_over));
         offers.map(|(_, (_, offer))| Arc::clone(&offer.held)).collect()
+    }
+
+    /// Whether no proxy accepts from a pod's held sockets, or will: those that are to take them have refused, or none is there while
+    /// one has its own in the pod, or for too long.
+    fn is_for_nobody(&self, uid: &str, is_over: bool) -> bool {
+        let (mut refused, mut served) = (false, false);
+        for Proxy { listening, told, .. } in self.proxies.values() {
+            let told = told.get(uid);
+            match listening {
+                Listening::Given if told.is_none_or(|told| told.refusal.is_none()) => return false,
+                Listening::Given => refused = true,
+                Listening::Own => served |= told.is_some(),
+            }
+        }
+        refused || served || is_over
     }
 
     /// How many proxies are connected.

@@ -144,8 +144,16 @@ fn sockets_are_held_for_those_who_take_them() {
     roster.leave(own, now);
     assert_eq!(roster.held_until(HOLD), Some(now + HOLD));
     assert_eq!(roster.held_for_nobody(HOLD, now + HOLD).len(), 1, "long enough");
-    roster.join(Listening::Given);
+    let given = roster.join(Listening::Given);
     assert_eq!((roster.held_until(HOLD), roster.held_for_nobody(HOLD, now + HOLD).len()), (None, 0));
+    let refused = |roster: &mut Roster, reason: Option<&str>| {
+        let (work, _) = roster.work(given, now + ASK_AGAIN.longest);
+        work.iter().for_each(|work| roster.answered(given, work, reason.map(str::to_owned), now, 1.0));
+    };
+    refused(&mut roster, Some("another mark"));
+    assert_eq!(held(&roster), 1, "it does not take them");
+    refused(&mut roster, None);
+    assert_eq!(held(&roster), 0, "now it does");
 }
 
 #[derive(Debug, Clone)]
