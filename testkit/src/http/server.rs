@@ -1,13 +1,15 @@
 //! The server: a thread that accepts, and one for each connection.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::io::{self, BufReader, PipeReader, PipeWriter, Write as _};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use netns::{Namespace, SocketOptions};
+use netns::{Namespace, SocketError, SocketOptions};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::message::Message;
@@ -30,8 +32,7 @@ impl Server {
     /// When the namespace cannot be entered, or the port is taken.
     pub fn start(namespace: &Namespace, port: u16) -> io::Result<Self> {
         let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        let listener =
-            namespace.tcp_listener(everywhere, &SocketOptions::default()).map_err(io::Error::other)?;
+        let listener = listen(namespace, everywhere).map_err(io::Error::other)?;
         let port = listener.local_addr()?.port();
         let (stopped, running) = io::pipe()?;
         let shared = Arc::new(Mutex::new(State::default()));
@@ -75,6 +76,25 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// How often a port that is taken is tried again, and after how long.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A program that another test starts in this very moment has all our sockets until it is executed: that of a server that has just ended, too.
+fn listen(namespace: &Namespace, address: SocketAddr) -> Result<TcpListener, SocketError> {
+    let is_taken = |error: &SocketError| {
+        let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        source.is_some_and(|source| source.kind() == io::ErrorKind::AddrInUse)
+    };
+    for _ in 1..TRIES {
+        match namespace.tcp_listener(address, &SocketOptions::default()) {
+            Err(error) if is_taken(&error) => thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    namespace.tcp_listener(address, &SocketOptions::default())
 }
 
 /// What all threads of a server see.

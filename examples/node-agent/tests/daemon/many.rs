@@ -17,11 +17,11 @@ pub(crate) fn cases() -> Vec<Case> {
 /// How many are there at once, and how often they come and go.
 const PODS: usize = 200;
 const TIMES: usize = 50;
-/// What comes first fills what is kept for later: threads, allocators' pages, the folder's names.
-const WARM: usize = 10;
+/// What comes first fills what is kept for later: threads, the folder's names, and pages of the allocator, which grow ever more slowly.
+const WARM: usize = 30;
 
-/// Less than half a KiB for each pod that was there meanwhile.
-const MORE_MEMORY: u64 = 4 << 20;
+/// Half a KiB for each pod that was there after that.
+const MORE_MEMORY: u64 = 2 << 20;
 
 /// What a program holds.
 #[derive(Debug, Clone, Copy)]
