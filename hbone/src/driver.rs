@@ -77,14 +77,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
 
     /// Lets the peer send more at once, if it has earned it. Returns whether there is something to write now.
     fn grow(&mut self) -> bool {
-        let received = self.guard.received();
-        let Some(next) = self.windows.due(received) else { return false };
-        // Fails while the peer has not acknowledged the settings before; then it is due again later.
-        if self.connection.set_initial_window_size(next.stream).is_err() {
-            return false;
-        }
-        self.connection.set_target_window_size(next.connection);
-        self.windows.grown(next, received);
-        true
+        let Self { connection, windows, guard, .. } = self;
+        windows.grow(guard.received(), |next| {
+            // Fails while the peer has not acknowledged the settings before.
+            connection.set_initial_window_size(next.stream)?;
+            connection.set_target_window_size(next.connection);
+            Ok(())
+        })
     }
 }

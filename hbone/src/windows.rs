@@ -39,7 +39,7 @@ impl Windows {
     }
 
     /// What they should grow to, when `received` bytes have come in all.
-    pub(crate) fn due(&self, received: u64) -> Option<Sizes> {
+    fn due(&self, received: u64) -> Option<Sizes> {
         let earned = received.saturating_sub(self.received) >= 2 * u64::from(self.now.connection);
         let next = Sizes {
             stream: self.now.stream.saturating_mul(2).min(self.most.stream),
@@ -48,8 +48,23 @@ impl Windows {
         (earned && next != self.now).then_some(next)
     }
 
+    /// Lets the peer send more at once, if it has earned it: `announce` tells it, or cannot yet; then it is due again later. Returns whether
+    /// there is something to write now.
+    pub(crate) fn grow(
+        &mut self,
+        received: u64,
+        announce: impl FnOnce(Sizes) -> Result<(), h2::Error>,
+    ) -> bool {
+        let Some(next) = self.due(received) else { return false };
+        let announced = announce(next).is_ok();
+        if announced {
+            self.grown(next, received);
+        }
+        announced
+    }
+
     /// They have grown.
-    pub(crate) fn grown(&mut self, to: Sizes, received: u64) {
+    fn grown(&mut self, to: Sizes, received: u64) {
         self.now = to;
         self.received = received;
     }
