@@ -65,6 +65,8 @@ pub struct Tracked {
     pub new: bool,
     /// The packet answers who has opened it.
     pub reply: bool,
+    /// Its destination has been translated.
+    pub translated: bool,
     /// Its mark.
     pub mark: u32,
 }
@@ -257,6 +259,7 @@ impl<'plan> Walk<'plan, '_> {
             _ => family.loopback(),
         };
         self.packet.destination = SocketAddr::new(to, port.number());
+        self.packet.connection.translated = true;
         self.packet.socket = None;
     }
 
@@ -285,6 +288,7 @@ impl<'plan> Walk<'plan, '_> {
             }
             Match::Reply => packet.connection.reply,
             Match::Established => !packet.connection.new,
+            Match::Translated => packet.connection.translated,
             Match::TcpFlags(flags) => packet.flags == Some(*flags),
             // What nobody sends or receives here is neither of somebody nor of somebody else.
             Match::SocketMark(test) => {

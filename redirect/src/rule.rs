@@ -65,6 +65,8 @@ pub enum Match {
     Reply,
     /// Conntrack knew the packet's connection before the packet came.
     Established,
+    /// The destination of the packet's connection has been translated, by whoever: each packet of it goes to another than it says.
+    Translated,
     /// What the flags of a TCP segment say.
     TcpFlags(TcpFlags),
     /// The mark of the socket here that is to receive the packet. A connection that is not yet, or no longer, a whole socket
@@ -200,6 +202,7 @@ impl Match {
             | Self::ConnectionMark(_)
             | Self::Reply
             | Self::Established
+            | Self::Translated
             | Self::TcpFlags(_)
             | Self::SocketMark(_)
             | Self::Transparent
@@ -298,6 +301,7 @@ impl Match {
             }
             Self::Reply => f.write_str("ct direction reply "),
             Self::Established => f.write_str("ct state established "),
+            Self::Translated => f.write_str("ct status dnat "),
             Self::TcpFlags(flags) => write!(f, "{flags} "),
             Self::SocketMark(test) => write_mark(f, "socket mark", test),
             Self::Transparent => f.write_str("socket transparent 1 "),

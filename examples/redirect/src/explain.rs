@@ -74,7 +74,7 @@ impl Question {
                 Source::Application | Source::Proxy => Some(LocalSocket { mark, transparent: false }),
                 Source::Peer(_) => None,
             },
-            connection: Tracked { new: true, reply: false, mark: 0 },
+            connection: Tracked { new: true, reply: false, translated: false, mark: 0 },
         })
     }
 

@@ -78,7 +78,7 @@ impl Reader {
                 "--nowildcard" if !negated => {}
                 "--transparent" if !negated => self.add(Match::Transparent)?,
                 "--ctdir" if !negated && words.next()? == "REPLY" => self.add(Match::Reply)?,
-                "--ctstate" if !negated && words.next()? == "ESTABLISHED" => self.add(Match::Established)?,
+                "--ctstate" if !negated => self.add(state(words.next()?)?)?,
                 "--tcp-flags" if !negated => {
                     let found = [words.next()?, words.next()?];
                     let flags = TcpFlags::ALL.into_iter().find(|flags| flag_words(*flags) == found)?;
@@ -153,6 +153,14 @@ fn network(range: &str) -> Option<Network> {
 /// iptables-save leaves out a mask of all bits.
 fn mark(text: &str) -> Option<Mark> {
     if text.contains('/') { text.parse() } else { format!("{text}/0xffffffff").parse() }.ok()
+}
+
+fn state(word: &str) -> Option<Match> {
+    match word {
+        "ESTABLISHED" => Some(Match::Established),
+        "DNAT" => Some(Match::Translated),
+        _ => None,
+    }
 }
 
 fn action<'a>(words: &mut impl Iterator<Item = &'a str>, family: Family) -> Option<Action> {

@@ -124,6 +124,7 @@ fn extension(condition: &Match) -> Result<Option<String>, Obstacle> {
         Match::Dscp(_, test) => format!("-m dscp {}", option("--dscp", test, ToString::to_string)),
         Match::Reply => "-m conntrack --ctdir REPLY".into(),
         Match::Established => "-m conntrack --ctstate ESTABLISHED".into(),
+        Match::Translated => "-m conntrack --ctstate DNAT".into(),
         // There is no test for a socket's mark: the packet takes it, and is tested. It goes to that socket only.
         // Listeners on the wildcard address are none of these sockets.
         Match::SocketMark(test) => mark("-m socket --restore-skmark -m mark", test),

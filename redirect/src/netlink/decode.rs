@@ -18,8 +18,8 @@ use crate::set::{Set, SetKind};
 use crate::tcp_flags::TcpFlags;
 
 use super::encode::{
-    DESTINATION_PORT, ESTABLISHED, NAME_LEN, REPLY, SOURCE_PORT, TCP_FLAGS, TRANSPARENT, destination,
-    dscp_bytes, protocol_byte, source, traffic_class,
+    DESTINATION_PORT, ESTABLISHED, NAME_LEN, REPLY, SOURCE_PORT, TCP_FLAGS, TRANSLATED, TRANSPARENT,
+    destination, dscp_bytes, protocol_byte, source, traffic_class,
 };
 use super::key;
 use super::step::{Field, Slot, Step, family_byte};
@@ -95,8 +95,8 @@ fn condition(field: Field, test: &Step) -> Option<Match> {
         Field::User => compared(test, id).map(Match::User),
         Field::Group => compared(test, id).map(Match::Group),
         Field::Payload { .. } => prefixed(field, test),
-        // Of the states, single bits are asked for.
-        Field::ConnectionState => None,
+        // Of these, single bits are asked for.
+        Field::ConnectionState | Field::ConnectionStatus => None,
     }
 }
 
@@ -119,6 +119,10 @@ fn masked(field: Field, mask: &[u8], test: &Step) -> Option<Match> {
         Field::ConnectionState => {
             let is = native(mask) == Some(ESTABLISHED) && *test == Step::NotEqual(vec![0; 4]);
             is.then_some(Match::Established)
+        }
+        Field::ConnectionStatus => {
+            let is = native(mask) == Some(TRANSLATED) && *test == Step::NotEqual(vec![0; 4]);
+            is.then_some(Match::Translated)
         }
         field if is_one_of(source, field) => compared(test, network).map(Match::Source),
         field if is_one_of(destination, field) => compared(test, network).map(Match::Destination),

@@ -46,7 +46,8 @@ fn condition_steps(condition: &Match) -> Vec<Step> {
         Match::PacketMark(test) => masked(Field::PacketMark, test),
         Match::ConnectionMark(test) => masked(Field::ConnectionMark, test),
         Match::Reply => vec![Step::Load(Field::Direction), Step::Equal(vec![REPLY])],
-        Match::Established => established(),
+        Match::Established => bit(Field::ConnectionState, ESTABLISHED),
+        Match::Translated => bit(Field::ConnectionStatus, TRANSLATED),
         Match::TcpFlags(flags) => tcp_flags(*flags),
         Match::SocketMark(test) => masked(Field::SocketMark, test),
         Match::Dscp(family, test) => dscp(*family, test),
@@ -111,9 +112,9 @@ fn between<T>(test: &Test<T>, first: Vec<u8>, last: Vec<u8>) -> Vec<Step> {
     }
 }
 
-fn established() -> Vec<Step> {
-    let bit = Step::Bitwise { and: ESTABLISHED.to_ne_bytes().into(), xor: vec![0; 4] };
-    vec![Step::Load(Field::ConnectionState), bit, Step::NotEqual(vec![0; 4])]
+fn bit(field: Field, bit: u32) -> Vec<Step> {
+    let only_this = Step::Bitwise { and: bit.to_ne_bytes().into(), xor: vec![0; 4] };
+    vec![Step::Load(field), only_this, Step::NotEqual(vec![0; 4])]
 }
 
 fn tcp_flags(flags: TcpFlags) -> Vec<Step> {
@@ -182,6 +183,8 @@ pub(super) const DESTINATION_PORT: Field = Field::Payload { base: Base::Transpor
 pub(super) const TCP_FLAGS: Field = Field::Payload { base: Base::Transport, offset: 13, length: 1 };
 /// `NF_CT_STATE_BIT(IP_CT_ESTABLISHED)` (`linux/netfilter/nf_conntrack_common.h`).
 pub(super) const ESTABLISHED: u32 = 2;
+/// `IPS_DST_NAT` (`linux/netfilter/nf_conntrack_common.h`).
+pub(super) const TRANSLATED: u32 = 1 << 5;
 /// `IP_CT_DIR_REPLY` (`linux/netfilter/nf_conntrack_tuple_common.h`).
 pub(super) const REPLY: u8 = 1;
 

@@ -99,6 +99,8 @@ pub(super) enum Field {
     Direction,
     /// Four bytes in the host's order: a bit for each state.
     ConnectionState,
+    /// Four bytes in the host's order: a bit for each thing that has become of it.
+    ConnectionStatus,
     /// Four bytes in the host's order.
     SocketMark,
     /// One byte: 1 or 0.
@@ -163,6 +165,7 @@ const NFTA_CT_KEY: u16 = 2;
 const NFTA_CT_SREG: u16 = 4;
 const NFT_CT_STATE: u32 = 0;
 const NFT_CT_DIRECTION: u32 = 1;
+const NFT_CT_STATUS: u32 = 2;
 const NFT_CT_MARK: u32 = 3;
 const NFT_CT_ZONE: u32 = 17;
 const REDIR: &str = "redir";
@@ -280,6 +283,7 @@ fn load(field: Field, register: Register) -> Expression {
         Field::ConnectionMark => ct(NFT_CT_MARK),
         Field::Direction => ct(NFT_CT_DIRECTION),
         Field::ConnectionState => ct(NFT_CT_STATE),
+        Field::ConnectionStatus => ct(NFT_CT_STATUS),
         Field::SocketMark => socket(NFT_SOCKET_MARK),
         Field::Transparent => socket(NFT_SOCKET_TRANSPARENT),
         Field::Cgroup { level } => other(
@@ -582,6 +586,7 @@ impl Step {
             (NFT_CT_MARK, None, Some(REGISTER)) => Some(Self::Load(Field::ConnectionMark)),
             (NFT_CT_DIRECTION, None, Some(REGISTER)) => Some(Self::Load(Field::Direction)),
             (NFT_CT_STATE, None, Some(REGISTER)) => Some(Self::Load(Field::ConnectionState)),
+            (NFT_CT_STATUS, None, Some(REGISTER)) => Some(Self::Load(Field::ConnectionStatus)),
             (NFT_CT_MARK, Some(REGISTER), None) => Some(Self::Store(Slot::ConnectionMark)),
             (NFT_CT_ZONE, Some(REGISTER), None) => Some(Self::Store(Slot::Zone)),
             _ => None,

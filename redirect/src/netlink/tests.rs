@@ -80,6 +80,7 @@ fn conditions() -> impl Strategy<Value = Match> {
         tests(marks()).prop_map(Match::ConnectionMark),
         Just(Match::Reply),
         Just(Match::Established),
+        Just(Match::Translated),
         Just(Match::Transparent),
         (families(), tests(1_u8..64)).prop_map(|(family, test)| {
             Match::Dscp(family, test.map(|number| Dscp::new(number).unwrap()))

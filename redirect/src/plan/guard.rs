@@ -126,12 +126,22 @@ pub(super) fn input(intent: &Intent) -> Vec<Rule> {
         let for_proxy = Match::SocketMark(Test::Is(intent.marks().proxy()));
         let why = "it is for a socket of the proxy, though its connection is tracked no more";
         rules.push(tcp(intent, [for_proxy], Action::Accept, why));
+        rules.extend(handshake(intent));
     }
     rules.extend(past::pass_in(intent));
     rules.extend(intent.families().all().iter().filter_map(|&family| probe(intent, family)));
     rules.extend(exceptions::received(intent));
     rules.push(tcp(intent, [], Action::Reset, "it would reach the application uncaptured"));
     guarded(intent, rules)
+}
+
+/// A socket shows its mark when its handshake has ended ([`Match::SocketMark`]). What another plan, or Istio's rules, have brought to the
+/// proxy by TPROXY may end its handshake under this plan, and conntrack has seen it begin.
+fn handshake(intent: &Intent) -> Option<Rule> {
+    let why = "it ends the handshake of a connection that TPROXY has brought to the proxy";
+    let rule = || tcp(intent, [Match::Established, Match::Transparent], Action::Accept, why);
+    let is_let_in = intercepts_incoming(intent) || intent.outbound_method() == Method::Tproxy;
+    (!is_let_in).then(rule)
 }
 
 /// What was routed back here and no socket of the proxy has. The kernel itself answers nobody in the name of a foreign address.

@@ -41,6 +41,8 @@ pub(super) fn intercept(intent: &Intent) -> Vec<Rule> {
         rules.push(tcp(intent, [by_loopback], Action::Accept, why));
         let why = "an answer on a connection that was made from here, by whoever was let out";
         rules.push(tcp(intent, [Match::Reply], Action::Accept, why));
+        let why = "translated when it began: that brings it to the proxy";
+        rules.push(tcp(intent, [Match::Translated], Action::Accept, why));
         rules.extend(guard::late_for_proxy(intent));
         rules.extend(captured(intent));
     } else if intent.outbound_method() == Method::Redirect {

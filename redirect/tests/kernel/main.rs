@@ -16,6 +16,7 @@ mod enrol;
 mod escapes;
 mod fragments;
 mod full;
+mod handshakes;
 mod iptables;
 mod istio_rules;
 mod killed;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         probes::tests(),
         node_level::tests(),
         takeover::tests(),
+        handshakes::tests(),
         packets::tests(),
         escapes::tests(),
         fragments::tests(),

@@ -249,7 +249,7 @@ impl Matrix {
             cgroup: None,
             owner: is_sent_here.then_some((0, 0)),
             socket: is_sent_here.then_some(LocalSocket { mark, transparent: false }),
-            connection: Tracked { new: true, reply: false, mark: 0 },
+            connection: Tracked { new: true, reply: false, translated: false, mark: 0 },
         };
         let mut addresses = vec![ip(&self.app, self.family), self.nearby(1)];
         // The kernel has the youngest IPv6 address first.

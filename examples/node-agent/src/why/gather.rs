@@ -110,6 +110,6 @@ fn opening(source: SocketAddr, destination: SocketAddr) -> Packet {
         owner: None,
         cgroup: None,
         socket: None,
-        connection: Tracked { new: true, reply: false, mark: 0 },
+        connection: Tracked { new: true, reply: false, translated: false, mark: 0 },
     }
 }

@@ -86,7 +86,7 @@ fn openings(opener: Opener) -> impl Strategy<Value = (Intent, Packet)> {
                     owner,
                     cgroup: None,
                     socket: None,
-                    connection: Tracked { new: true, reply: false, mark: 0 },
+                    connection: Tracked { new: true, reply: false, translated: false, mark: 0 },
                 };
                 (intent, packet)
             },
@@ -274,7 +274,7 @@ proptest! {
         let intent = intent.with_guard(Guard::On);
         let marks = intent.marks();
         let mark = [0, marks.proxy().value(), marks.connection().value()][mark];
-        let connection = Tracked { new, reply, mark };
+        let connection = Tracked { new, reply, translated: false, mark };
         let socket = Some(LocalSocket { mark: packet.mark, transparent });
         let packet = Packet { flags, connection, socket, ..packet };
         let family = Family::of(packet.destination.ip());

@@ -49,7 +49,7 @@ impl Packet {
             Match::ConnectionMark(test) => holds(test, |mark| mark.is_on(self.connection_mark)),
             Match::Reply => self.reply,
             // No plan that is whole asks.
-            Match::Established => false,
+            Match::Established | Match::Translated => false,
             Match::TcpFlags(flags) => self.flags == Some(*flags),
             Match::SocketMark(test) => {
                 holds(test, |mark| self.socket_mark.is_some_and(|bits| mark.is_on(bits)))
