@@ -26,15 +26,29 @@ pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError
 
 /// The certificate as PEM.
 pub(crate) fn encode(certificate: &CertificateDer<'_>) -> String {
+    section("CERTIFICATE", certificate)
+}
+
+/// The private key as PEM: RFC 7468 section 10 for PKCS#8, RFC 5915 section 4 for SEC1, and OpenSSL's label for PKCS#1.
+pub(crate) fn encode_key(key: &PrivateKeyDer<'_>) -> String {
+    let label = match key {
+        PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+        PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    };
+    section(label, key.secret_der())
+}
+
+fn section(label: &str, der: &[u8]) -> String {
     const LINE: usize = 64;
     let mut text = String::new();
-    for (position, digit) in base64::encode(certificate).enumerate() {
+    for (position, digit) in base64::encode(der).enumerate() {
         if position > 0 && position % LINE == 0 {
             text.push('\n');
         }
         text.push(digit);
     }
-    between("CERTIFICATE", &text)
+    between(label, &text)
 }
 
 /// `base64` between the lines that say what it is.
@@ -45,6 +59,7 @@ pub(crate) fn between(label: &str, base64: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rustls_pki_types::{PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer};
 
     use super::*;
 
@@ -67,6 +82,16 @@ mod tests {
             let pem = encode(&certificate);
             prop_assert!(pem.lines().all(|line| line.len() <= 64));
             prop_assert_eq!(certificates(pem.as_bytes()).unwrap(), vec![certificate]);
+        }
+
+        #[test]
+        fn a_key_reads_back_as_what_it_is(bytes in prop::collection::vec(any::<u8>(), 1..200), kind in 0..3) {
+            let key: PrivateKeyDer<'static> = match kind {
+                0 => PrivatePkcs8KeyDer::from(bytes).into(),
+                1 => PrivateSec1KeyDer::from(bytes).into(),
+                _ => PrivatePkcs1KeyDer::from(bytes).into(),
+            };
+            prop_assert_eq!(private_key(encode_key(&key).as_bytes()).unwrap(), key);
         }
     }
 }

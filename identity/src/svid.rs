@@ -43,6 +43,16 @@ impl Svid {
         Self::new(chain, pem::private_key(key).map_err(SvidError::KeyPem)?)
     }
 
+    /// The chain as PEM, for those who read it from a file.
+    pub fn chain_to_pem(&self) -> String {
+        self.0.chain.iter().map(pem::encode).collect()
+    }
+
+    /// The private key as PEM, in the form in which it is held: whoever reads it is the workload.
+    pub fn key_to_pem(&self) -> String {
+        pem::encode_key(&self.0.key)
+    }
+
     /// Whose it is.
     pub fn id(&self) -> &SpiffeId {
         &self.0.id

@@ -1,0 +1,6 @@
+#![doc = include_str!("../../../docs/src/embedding.md")]
+#![forbid(unsafe_code)]
+
+mod identity;
+
+pub use identity::Identity;
