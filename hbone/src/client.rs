@@ -50,7 +50,7 @@ where
     let queue = Queue::new(config.max_send_buffer_size);
     let (greeting, greeted) = greeting();
     let driver = Driver::new(connection, guard, Windows::new(config), greeting);
-    Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
+    Ok((Client { send, terms: Arc::new(terms), queue, greeted, carrier: None }, driver))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -62,6 +62,7 @@ pub struct Client {
     terms: Arc<Terms>,
     queue: Queue,
     greeted: Greeted,
+    carrier: Option<Box<Client>>,
 }
 
 #[derive(Debug)]
@@ -87,11 +88,20 @@ impl Client {
         tokio::time::timeout(after, self.connect(request)).await.unwrap_or(Err(OpenError::TimedOut { after }))
     }
 
-    /// Whether nothing more can be opened: the peer said GOAWAY or is gone, the driver has ended, or
-    /// [`drain`](Self::drain) was called.
+    /// Says that this connection is over a tunnel of `carrier`. Once nothing more can be opened there, nothing more should be here:
+    /// who ends the connection beneath ends this one with it.
+    pub fn carried_by(mut self, carrier: Client) -> Self {
+        self.carrier = Some(Box::new(carrier));
+        self
+    }
+
+    /// Whether nothing more can, or should, be opened: the peer said GOAWAY or is gone, the driver has ended,
+    /// [`drain`](Self::drain) was called, or all that is so of the connection that carries this one.
     pub fn is_closed(&self) -> bool {
         let ready = self.send.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        self.terms.draining.load(Ordering::Relaxed) || matches!(ready, Poll::Ready(Err(_)))
+        self.terms.draining.load(Ordering::Relaxed)
+            || matches!(ready, Poll::Ready(Err(_)))
+            || self.carrier.as_ref().is_some_and(|carrier| carrier.is_closed())
     }
 
     /// How many tunnels may be open at once: the smaller of our limit and the peer's as last announced. More wait in
