@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hbone::Client;
+use hbone::{Client, Driver};
 use netns::SocketOptions;
+use rustls::ClientConfig;
 use socket2::{SockRef, Socket};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::address::{ClientAddr, HopAddr};
 use crate::config::Config;
@@ -70,6 +73,21 @@ pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, Di
     for_tunnels(&stream, &pod.config);
     // A socket that cannot say where it is fails in the handshake.
     let _dialling = stream.local_addr().ok().map(|from| pod.underway.note(from, core.worker));
+    let done = secure(pod, config, stream).await;
+    let (client, driver) = done.map_err(|source| DialError::Handshake { address: key.hop, source })?;
+    spawn(&core, key.hop.to_string(), driver);
+    Ok(client)
+}
+
+/// TLS and HTTP/2 over `stream`, within the limit of time.
+pub(crate) async fn secure<T>(
+    pod: &Pod,
+    config: Arc<ClientConfig>,
+    stream: T,
+) -> Result<(Client, Driver<TlsStream<T>>), HandshakeError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let handshake = async {
         let mut tls = TlsConnector::from(config)
             .connect(identity::tls::unnamed(), stream)
@@ -78,17 +96,20 @@ pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, Di
         tls.get_mut().1.set_buffer_limit(Some(pod.config.tls_buffer));
         hbone::client::handshake(tls, &pod.config.hbone).await.map_err(HandshakeError::Http2)
     };
-    let done =
-        timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut));
-    let (client, driver) = done.map_err(|source| DialError::Handshake { address: key.hop, source })?;
+    timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut))
+}
+
+/// Keeps a connection to `peer` going until it is done, or cut.
+pub(crate) fn spawn<T>(core: &Core, peer: String, driver: Driver<T>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let cut = core.cut.clone();
-    let hop = key.hop;
     // Not tracked: it ends with its last stream, and those are tracked.
     tokio::spawn(async move {
         tokio::select! {
-            ended = driver => if let Err(error) = ended { tracing::debug!(%hop, %error, "tunnel connection") },
+            ended = driver => if let Err(error) = ended { tracing::debug!(%peer, %error, "tunnel connection") },
             () = cut.cancelled() => {}
         }
     });
-    Ok(client)
 }

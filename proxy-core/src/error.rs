@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::address::HopAddr;
+use crate::double::DoubleError;
 use crate::policy::Denied;
 use crate::route::NoRoute;
 use crate::workload::NotAdmitted;
@@ -39,6 +40,9 @@ pub enum ConnectionError {
     /// The peer did not open the tunnel.
     #[error("opening the tunnel")]
     Open(#[source] Arc<hbone::OpenError>),
+    /// A connection to another network failed, at one of its two layers.
+    #[error("through a gateway to another network")]
+    Double(#[source] DoubleError),
     /// There are as many connections to peers as there may be.
     #[error("{0}")]
     Exhausted(String),

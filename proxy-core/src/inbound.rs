@@ -178,6 +178,7 @@ fn refusal(error: &ConnectionError) -> Refusal {
         | ConnectionError::NoRoute(_)
         | ConnectionError::Dial(_)
         | ConnectionError::Open(_)
+        | ConnectionError::Double(_)
         | ConnectionError::Exhausted(_)
         | ConnectionError::Accept(_)
         | ConnectionError::Handshake(_)
