@@ -9,7 +9,7 @@ use hbone::{Client, Driver};
 use netns::SocketOptions;
 use rustls::ClientConfig;
 use socket2::{SockRef, Socket};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use crate::address::{ClientAddr, HopAddr};
 use crate::config::Config;
 use crate::error::{DialError, HandshakeError};
+use crate::hand_over::HandOver;
 use crate::pod::{Core, Pod, TunnelKey};
 use crate::policy::Permit;
 
@@ -27,13 +28,15 @@ pub(crate) async fn plain(pod: &Pod, hop: HopAddr) -> Result<TcpStream, DialErro
     connect(pod, hop.socket_addr(), &options).await
 }
 
-/// TCP to the pod's application, showing the client's address. The mark makes the rules send the replies back here.
+/// TCP to the pod's application, showing the client's address, with what it asks to be told written. The mark makes the rules send
+/// the replies back here.
 pub(crate) async fn application(
     pod: &Pod,
     permit: &Permit,
     client: ClientAddr,
+    hand_over: &HandOver,
 ) -> Result<TcpStream, DialError> {
-    let destination = permit.destination();
+    let destination = hand_over.place(permit.destination());
     let options = options(pod);
     // A pod that calls itself, and a client on loopback, already is who it must appear to be.
     let options = if client.ip() == destination.ip() || client.ip().is_loopback() {
@@ -41,7 +44,10 @@ pub(crate) async fn application(
     } else {
         options.transparent().bind(SocketAddr::new(client.ip(), 0))
     };
-    connect(pod, destination, &options).await
+    let mut stream = connect(pod, destination, &options).await?;
+    let written = stream.write_all(&hand_over.preamble).await;
+    written.map_err(|source| DialError::Preamble { address: HopAddr::new(destination), source })?;
+    Ok(stream)
 }
 
 /// Prepares a connection that will carry tunnels, on either side.

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use hbone::proxy_protocol::TlvError;
+
 use crate::address::HopAddr;
 use crate::double::DoubleError;
 use crate::policy::Denied;
@@ -34,6 +36,9 @@ pub enum ConnectionError {
     /// Policy denies it, from the start or since the facts changed.
     #[error("denied")]
     Denied(#[source] Denied),
+    /// What the application asks to be told does not go into a PROXY header.
+    #[error("telling the application who comes")]
+    HandOver(#[source] TlvError),
     /// The next hop or the application could not be reached.
     #[error("dialling")]
     Dial(#[source] Arc<DialError>),
@@ -113,6 +118,15 @@ pub enum DialError {
         /// The address.
         address: HopAddr,
         /// How it failed; `TimedOut` when the time limit was reached.
+        #[source]
+        source: io::Error,
+    },
+    /// The application went away before it could be told who comes.
+    #[error("telling {address} who comes")]
+    Preamble {
+        /// The address.
+        address: HopAddr,
+        /// How.
         #[source]
         source: io::Error,
     },

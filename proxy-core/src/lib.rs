@@ -64,6 +64,7 @@ mod double;
 mod drain;
 mod error;
 pub mod explain;
+mod hand_over;
 mod headers;
 mod inbound;
 mod listen;
