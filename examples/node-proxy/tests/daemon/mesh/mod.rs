@@ -2,6 +2,7 @@
 
 mod agent;
 mod files;
+mod gateway;
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,6 +20,7 @@ pub(crate) use testkit::listening;
 
 pub(crate) use agent::Agent;
 pub(crate) use files::{Files, new_root};
+pub(crate) use gateway::Gateway;
 
 /// No step of a test takes longer than this; one that does has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -39,6 +41,10 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) namespace: Namespace,
     pub(crate) addresses: Vec<IpAddr>,
+    /// Its network by the workloads file.
+    pub(crate) network: String,
+    /// Further fields there, each with a comma after it.
+    pub(crate) fields: String,
 }
 
 impl From<Pod> for Member {
@@ -47,6 +53,8 @@ impl From<Pod> for Member {
             name: pod.name().into(),
             namespace: pod.namespace().clone(),
             addresses: vec![pod.v4().into(), pod.v6().into()],
+            network: String::new(),
+            fields: String::new(),
         }
     }
 }
