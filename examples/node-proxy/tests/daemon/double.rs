@@ -35,13 +35,14 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-/// The far network's name.
+/// The near network's name, and the far one's.
+pub(crate) const EAST: &str = "east";
 pub(crate) const WEST: &str = "west";
 
 /// The service that is there.
 pub(crate) const TARGET: &str = "server.test:80";
 
-/// Its addresses in the near network.
+/// Its addresses, the same in both networks.
 pub(crate) fn service(family: Family) -> SocketAddr {
     match family {
         Family::V4 => ([10, 96, 0, 1], 80).into(),
@@ -55,14 +56,14 @@ pub(crate) fn beyond(gateway: &str, expected: &str) -> String {
     format!(
         "- {{uid: far, name: far, namespace: test, serviceAccount: far, workloadIps: [], trustDomain: cluster.local, \
          protocol: HBONE, node: elsewhere, network: {WEST}, {gateway} services: {{\"test/server.test\": {{80: {APPLICATION}}}}}}}\n{}",
-        services(expected)
+        services(EAST, expected)
     )
 }
 
-/// The service, as both networks know it.
-pub(crate) fn services(expected: &str) -> String {
+/// The service, as `network` knows it.
+pub(crate) fn services(network: &str, expected: &str) -> String {
     format!(
-        "services:\n- {{name: server, namespace: test, hostname: server.test, vips: [\"/{}\", \"/{}\"], ports: {{80: {APPLICATION}}}, \
+        "services:\n- {{name: server, namespace: test, hostname: server.test, vips: [\"{network}/{}\", \"{network}/{}\"], ports: {{80: {APPLICATION}}}, \
          subjectAltNames: [\"spiffe://cluster.local/ns/test/sa/{expected}\"]}}\n",
         service(Family::V4).ip(),
         service(Family::V6).ip(),
@@ -88,14 +89,14 @@ impl Scene {
     /// Both networks, with the far end as the service names it. The gateway is still to be started.
     fn new(expected: &str) -> Result<Self> {
         let lab = Lab::new()?;
-        let [client, mut gateway_pod, mut server] = pods(&lab, ["client", "gateway", "server"])?;
-        (gateway_pod.network, server.network) = (WEST.into(), WEST.into());
+        let [client, gateway_pod, server] = pods(&lab, ["client", "gateway", "server"])?;
+        let (client, gateway_pod, server) = (client.of(EAST), gateway_pod.of(WEST), server.of(WEST));
         let files = Files::new(&[&client, &gateway_pod])?;
         files.write_workloads(&beyond(&at(&gateway_pod), expected))?;
         let far_files = Files::new(&[&server])?;
         std::fs::copy(files.ca_cert(), far_files.ca_cert())?;
         std::fs::copy(files.ca_key(), far_files.ca_key())?;
-        far_files.write_workloads(&services(expected))?;
+        far_files.write_workloads(&services(WEST, expected))?;
         let far_node = Namespace::create()?;
         loopback_up(&far_node)?;
         let near = Self::mesh(lab.node(), files, &client)?;
@@ -299,7 +300,7 @@ fn each_layer_fails_by_its_name() -> Outcome {
 
 fn without_a_gateway_nothing_leaves() -> Outcome {
     let lab = Lab::new()?;
-    let [client] = pods(&lab, ["client"])?;
+    let [client] = pods(&lab, ["client"])?.map(|client| client.of(EAST));
     let files = Files::new(&[&client])?;
     files.write_workloads(&beyond("", "server"))?;
     let mesh = Scene::mesh(lab.node(), files, &client)?;

@@ -15,7 +15,7 @@ use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{INTERFACE, Lab, loopback_up};
 
-use crate::double::{self, WEST};
+use crate::double::{self, EAST, WEST};
 use crate::mesh::{
     APPLICATION, Agent, Child, FAMILIES, Family, Files, Gateway, Member, Mesh, Result, pods, wait_for,
 };
@@ -49,7 +49,10 @@ impl Ztunnel {
         let mut command = Command::new(std::env::var_os(PROGRAM).ok_or("no ztunnel")?);
         command.env("FAKE_CA", "true").env("XDS_ADDRESS", "").env("PROXY_MODE", "shared");
         command.env("LOCAL_XDS_PATH", files.workloads()).env("INPOD_UDS", &socket);
-        command.env("NODE_NAME", "node").env("NETWORK", network).env("RUST_LOG", "info");
+        command
+            .env("NODE_NAME", "node")
+            .env("NETWORK", network)
+            .env("RUST_LOG", "info,ztunnel::proxy::inbound=debug");
         let program = Child::start("ztunnel", &mut command, node, &files.log("ztunnel"))?;
         agent.accept().map_err(|error| program.with_log(error))?;
         Ok(Self { agent, program })
@@ -120,12 +123,12 @@ impl Networks {
     /// And the files of the near proxy, and those of the far one.
     fn new() -> Result<(Self, Files, Files)> {
         let lab = Lab::new()?;
-        let [client, mut gateway_pod, mut server] = pods(&lab, ["client", "gateway", "server"])?;
-        (gateway_pod.network, server.network) = (WEST.into(), WEST.into());
+        let [client, gateway_pod, server] = pods(&lab, ["client", "gateway", "server"])?;
+        let (client, gateway_pod, server) = (client.of(EAST), gateway_pod.of(WEST), server.of(WEST));
         let near = Files::new(&[&client, &gateway_pod])?;
         near.write_workloads(&double::beyond(&double::at(&gateway_pod), "server"))?;
         let far = Files::new(&[&server])?;
-        far.write_workloads(&double::services("server"))?;
+        far.write_workloads(&double::services(WEST, "server"))?;
         use_its_ca(&near)?;
         use_its_ca(&far)?;
         Ok((Self { client, gateway_pod, server, lab }, near, far))
@@ -166,7 +169,7 @@ fn exchange(networks: &Networks, gateway: &Gateway) -> Result<()> {
 fn ztunnel_reaches_ours_in_another_network() -> Outcome {
     let (networks, near, far) = Networks::new()?;
     let gateway = networks.gateway(&near)?;
-    let mut ztunnel = Ztunnel::start(networks.lab.node(), &near, "")?;
+    let mut ztunnel = Ztunnel::start(networks.lab.node(), &near, EAST)?;
     ztunnel.enrol(&networks.client)?;
     networks.capture()?;
     let mut mesh = Mesh::start_with(&another_node()?, far)?;
@@ -185,6 +188,8 @@ fn ours_reaches_ztunnels_in_another_network() -> Outcome {
     let mut mesh = Mesh::start_with(networks.lab.node(), near)?;
     mesh.enrol(&[&networks.client])?;
     exchange(&networks, &gateway).map_err(|error| mesh.proxy.with_log(ztunnel.program.with_log(error)))?;
+    // It has read `x-forwarded-network`, and that this is another than its own.
+    assert!(ztunnel.program.log()?.contains("request from gateway"));
     let server = "peer=spiffe://cluster.local/ns/test/sa/server";
     wait_for("our report", || Ok(mesh.proxy.log()?.contains(server)))
 }

@@ -60,6 +60,12 @@ impl From<Pod> for Member {
 }
 
 impl Member {
+    /// The same, of another network than the default one.
+    pub(crate) fn of(mut self, network: &str) -> Self {
+        self.network = network.into();
+        self
+    }
+
     /// Its address of this family, at a port.
     pub(crate) fn at(&self, family: Family, port: u16) -> SocketAddr {
         let wanted = |address: &&IpAddr| address.is_ipv4() == (family == Family::V4);
