@@ -5,6 +5,7 @@
 //! `src/tls/ca-key.pem`). None of the three is part of this project.
 
 use std::fs;
+use std::net::{Ipv6Addr, TcpListener};
 use std::process::Command;
 
 use netns::Namespace;
@@ -16,6 +17,7 @@ use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{INTERFACE, Lab, loopback_up};
 
 use crate::double::{self, EAST, WEST};
+use crate::hand_over::{self, Told};
 use crate::mesh::{
     APPLICATION, Agent, Child, FAMILIES, Family, Files, Gateway, Member, Mesh, Result, pods, wait_for,
 };
@@ -28,6 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
         case("pods_of_ours_and_of_ztunnels_reach_each_other", pods_of_ours_and_of_ztunnels_reach_each_other),
         case("ztunnel_reaches_ours_in_another_network", ztunnel_reaches_ours_in_another_network),
         case("ours_reaches_ztunnels_in_another_network", ours_reaches_ztunnels_in_another_network),
+        case("ztunnel_and_ours_tell_applications_the_same", ztunnel_and_ours_tell_applications_the_same),
     ]
 }
 
@@ -192,4 +195,38 @@ fn ours_reaches_ztunnels_in_another_network() -> Outcome {
     assert!(ztunnel.program.log()?.contains("request from gateway"));
     let server = "peer=spiffe://cluster.local/ns/test/sa/server";
     wait_for("our report", || Ok(mesh.proxy.log()?.contains(server)))
+}
+
+/// Applications that ask for it, one behind each, are told of the same client. ztunnel leaves the authority out.
+fn ztunnel_and_ours_tell_applications_the_same() -> Outcome {
+    let lab = Lab::new()?;
+    let [client, mut ours, mut theirs] = pods(&lab, ["client", "ours", "theirs"])?;
+    for asking in [&mut ours, &mut theirs] {
+        asking.fields = "applicationTunnel: {protocol: PROXY, port: 15088},".into();
+    }
+    let files = Files::new(&[&client, &ours, &theirs])?;
+    use_its_ca(&files)?;
+    let mut mesh = Mesh::start_with(lab.node(), files)?;
+    mesh.enrol(&[&client, &ours])?;
+    let mut ztunnel = Ztunnel::start(&another_node()?, &mesh.files, "")?;
+    ztunnel.enrol(&theirs)?;
+    mesh.capture(&[&client, &ours, &theirs])?;
+    for family in FAMILIES {
+        for server in [&ours, &theirs] {
+            let listener = server.namespace.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, 15088)))??;
+            let to = server.at(family, APPLICATION);
+            let mut told = hand_over::told(&hand_over::heard(&listener, &client, to, b"hello")?)?;
+            let authority = told.authority.take();
+            assert_eq!(authority.is_some(), server.name == "ours");
+            let wanted = Told {
+                source: Some(client.at(family, 0).ip()),
+                destination: Some(to),
+                authority: None,
+                identity: Some("spiffe://cluster.local/ns/test/sa/client".into()),
+                rest: b"hello".into(),
+            };
+            assert_eq!(told, wanted, "by {}", server.name);
+        }
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod double;
+mod hand_over;
 mod interop;
 mod life;
 mod mesh;
@@ -11,6 +12,13 @@ mod programs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases = [command_line::cases(), life::cases(), programs::cases(), double::cases(), interop::cases()];
+    let cases = [
+        command_line::cases(),
+        life::cases(),
+        programs::cases(),
+        double::cases(),
+        hand_over::cases(),
+        interop::cases(),
+    ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }
