@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -46,11 +46,12 @@ where
         max_streams: usize::try_from(config.max_concurrent_streams).unwrap_or(usize::MAX),
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
+        carrier: OnceLock::new(),
     };
     let queue = Queue::new(config.max_send_buffer_size);
     let (greeting, greeted) = greeting();
     let driver = Driver::new(connection, guard, Windows::new(config), greeting);
-    Ok((Client { send, terms: Arc::new(terms), queue, greeted, carrier: None }, driver))
+    Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -62,7 +63,6 @@ pub struct Client {
     terms: Arc<Terms>,
     queue: Queue,
     greeted: Greeted,
-    carrier: Option<Box<Client>>,
 }
 
 #[derive(Debug)]
@@ -70,6 +70,8 @@ struct Terms {
     max_streams: usize,
     open_timeout: Duration,
     draining: AtomicBool,
+    /// What this connection is over, where that is a tunnel.
+    carrier: OnceLock<Client>,
 }
 
 impl Client {
@@ -89,9 +91,9 @@ impl Client {
     }
 
     /// Says that this connection is over a tunnel of `carrier`. Once nothing more can be opened there, nothing more should be here:
-    /// who ends the connection beneath ends this one with it.
-    pub fn carried_by(mut self, carrier: Client) -> Self {
-        self.carrier = Some(Box::new(carrier));
+    /// who ends the connection beneath ends this one with it. It is so of all clones, and the first word counts.
+    pub fn carried_by(self, carrier: Client) -> Self {
+        let _ = self.terms.carrier.set(carrier);
         self
     }
 
@@ -101,7 +103,7 @@ impl Client {
         let ready = self.send.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
         self.terms.draining.load(Ordering::Relaxed)
             || matches!(ready, Poll::Ready(Err(_)))
-            || self.carrier.as_ref().is_some_and(|carrier| carrier.is_closed())
+            || self.terms.carrier.get().is_some_and(Self::is_closed)
     }
 
     /// How many tunnels may be open at once: the smaller of our limit and the peer's as last announced. More wait in

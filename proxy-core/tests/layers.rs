@@ -281,20 +281,21 @@ async fn a_cut_of_the_outer_layer_is_no_end_of_the_inner_one() {
 }
 
 #[tokio::test]
-async fn much_passes_up_and_down() {
+async fn much_passes_both_ways_at_once() {
     let mut layers = Layers::new().await;
-    for up in [true, false] {
-        let (near, far) = layers.open().await;
-        let (mut from, mut to) = if up { (near, far) } else { (far, near) };
-        let sent: Vec<u8> =
-            (0..9_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let sending = async {
-            from.write_all(&sent).await.unwrap();
-            from.shutdown().await.unwrap();
-        };
-        let ((), received) = tokio::join!(sending, read_to_end(&mut to));
-        assert!(received.unwrap() == sent, "what came is what was sent");
-    }
+    let (near, far) = layers.open().await;
+    let much = |seed: u32| -> Vec<u8> {
+        (0..9_000_000_u32).map(|at| (at.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    };
+    let (up, down) = (much(1), much(2));
+    let ((mut near_read, mut near_write), (mut far_read, mut far_write)) =
+        (tokio::io::split(near), tokio::io::split(far));
+    let sending_up = async { near_write.write_all(&up).await.and(near_write.shutdown().await) };
+    let sending_down = async { far_write.write_all(&down).await.and(far_write.shutdown().await) };
+    let receiving = async { tokio::join!(read_to_end(&mut far_read), read_to_end(&mut near_read)) };
+    let (sent_up, sent_down, (got_up, got_down)) = tokio::join!(sending_up, sending_down, receiving);
+    sent_up.and(sent_down).unwrap();
+    assert!(got_up.unwrap() == up && got_down.unwrap() == down, "what came is what was sent");
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 
 use inpod_hbone::{Config, Origin, Pool, PoolConfig};
 
-use crate::pair::{Pair, pattern, quiet, read_all, request};
+use crate::flow_control::both_ways;
+use crate::pair::{Pair, quiet, read_all, request};
 
 /// Two layers. The far end of the outer one would pass its bytes on; here it is where the inner one ends.
 struct Layers {
@@ -23,21 +24,10 @@ impl Layers {
 }
 
 #[tokio::test(start_paused = true)]
-async fn much_passes_up_and_down() {
+async fn much_passes_both_ways_at_once() {
     let mut layers = Layers::new().await;
     let (near, far) = layers.inner.open().await;
-    let (mut near, mut far) = (near.into_split(), far.into_split());
-    for ((send, recv), length) in
-        [((&mut near.1, &mut far.0), 9_000_000), ((&mut far.1, &mut near.0), 7_000_000)]
-    {
-        let sent = pattern(length);
-        let sending = async {
-            send.send_all(sent.clone().into()).await.unwrap();
-            send.finish().unwrap();
-        };
-        let ((), received) = tokio::join!(sending, read_all(recv));
-        assert!(received.unwrap() == sent, "what came is what was sent");
-    }
+    both_ways(near, far, 20_000_000).await;
 }
 
 #[tokio::test(start_paused = true)]
