@@ -92,7 +92,7 @@ impl Client {
 
     /// Says that this connection is over a tunnel of `carrier`. Once nothing more can be opened there, nothing more should be here:
     /// who ends the connection beneath ends this one with it. It is so of all clones, and the first word counts.
-    pub fn carried_by(self, carrier: Client) -> Self {
+    pub fn carried_by(self, carrier: Self) -> Self {
         let _ = self.terms.carrier.set(carrier);
         self
     }

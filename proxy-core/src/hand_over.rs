@@ -67,7 +67,7 @@ impl HandOver {
 
     /// Where the application takes what is to `destination`.
     pub(crate) fn place(&self, destination: SocketAddr) -> SocketAddr {
-        let port = self.port.map_or(destination.port(), NonZeroU16::get);
+        let port = self.port.map_or_else(|| destination.port(), NonZeroU16::get);
         SocketAddr::new(destination.ip(), port)
     }
 }

@@ -11,7 +11,7 @@ use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{INTERFACE, Lab, loopback_up};
 
 use crate::mesh::{
-    APPLICATION, FAMILIES, Family, Files, Gateway, LIMIT, Member, Mesh, Result, pods, wait_for,
+    APPLICATION, FAMILIES, Family, Files, Gateway, LIMIT, Member, Mesh, Result, accept, pods, wait_for,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -131,9 +131,7 @@ impl Scene {
     fn pair(&self) -> Result<(TcpStream, TcpStream)> {
         let listener = self.server.namespace.run(|| std::net::TcpListener::bind(("::", APPLICATION)))??;
         let near = self.connect()?;
-        let (far, _) = listener.accept()?;
-        far.set_read_timeout(Some(LIMIT))?;
-        Ok((near, far))
+        Ok((near, accept(&listener)?))
     }
 
     /// Waits until the near proxy has said this of a connection.
@@ -191,49 +189,55 @@ fn a_connection_through_a_gateway_ends_as_any_other() -> Outcome {
     let (mut near, mut far) = scene.pair()?;
     near.write_all(b"question")?;
     near.shutdown(Shutdown::Write)?;
-    assert_eq!(read_to_end(&mut far)?, b"question");
+    assert_eq!(read_to_end(&far)?, b"question");
     far.write_all(b"answer")?;
     drop(far);
-    assert_eq!(read_to_end(&mut near)?, b"answer");
+    assert_eq!(read_to_end(&near)?, b"answer");
     // A reset, either way.
     let (mut near, mut far) = scene.pair()?;
     near.write_all(b"half")?;
     far.read_exact(&mut [0; 4])?;
     socket2::SockRef::from(&near).set_linger(Some(std::time::Duration::ZERO))?;
     drop(near);
-    let cut = read_to_end(&mut far).unwrap_err();
+    let cut = read_to_end(&far).unwrap_err();
     assert_eq!(cut.kind(), std::io::ErrorKind::ConnectionReset);
     let (mut near, mut far) = scene.pair()?;
     far.write_all(b"half")?;
     near.read_exact(&mut [0; 4])?;
     socket2::SockRef::from(&far).set_linger(Some(std::time::Duration::ZERO))?;
     drop(far);
-    assert_eq!(read_to_end(&mut near).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(read_to_end(&near).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     Ok(())
 }
 
-fn read_to_end(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+fn read_to_end(mut stream: &TcpStream) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).map(|_| bytes)
 }
 
 fn much_passes_through_a_gateway() -> Outcome {
-    const LENGTH: usize = 32 << 20;
+    /// 32 MiB each way.
+    const WORDS: u64 = 4 << 20;
     let scene = Scene::new("server")?;
     let _gateway = scene.gateway()?;
-    let sent: Vec<u8> = (0..LENGTH).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    for up in [true, false] {
-        let (near, far) = scene.pair()?;
-        let (mut from, mut to) = if up { (near, far) } else { (far, near) };
-        thread::scope(|scope| {
-            let sending = scope.spawn(|| from.write_all(&sent).and_then(|()| from.shutdown(Shutdown::Write)));
-            let received = read_to_end(&mut to)?;
-            sending.join().unwrap()?;
-            assert!(received == sent, "what came is what was sent");
-            Outcome::Ok(())
-        })?;
-    }
-    Ok(())
+    let much = |factor: u64| -> Vec<u8> {
+        (0..WORDS).flat_map(|at| at.wrapping_mul(factor).to_le_bytes()).collect()
+    };
+    let (up, down) = (much(0x9e37_79b9_7f4a_7c15), much(0xd1b5_4a32_d192_ed03));
+    let (near, far) = scene.pair()?;
+    let send =
+        |mut to: &TcpStream, bytes: &[u8]| to.write_all(bytes).and_then(|()| to.shutdown(Shutdown::Write));
+    thread::scope(|scope| {
+        let sending = [scope.spawn(|| send(&near, &up)), scope.spawn(|| send(&far, &down))];
+        let receiving = [scope.spawn(|| read_to_end(&far)), scope.spawn(|| read_to_end(&near))];
+        for sent in sending {
+            sent.join().unwrap()?;
+        }
+        for (received, sent) in receiving.into_iter().zip([&up, &down]) {
+            assert!(received.join().unwrap()? == *sent, "what came is what was sent");
+        }
+        Ok(())
+    })
 }
 
 fn connections_through_a_gateway_are_shared() -> Outcome {
@@ -268,15 +272,15 @@ fn a_gateway_that_goes_is_left_for_a_new_connection() -> Outcome {
     // What was open goes on to its end.
     near.write_all(b" and half")?;
     drop(near);
-    assert_eq!(read_to_end(&mut far)?, b" and half");
+    assert_eq!(read_to_end(&far)?, b" and half");
     Ok(())
 }
 
 fn each_layer_fails_by_its_name() -> Outcome {
     let scene = Scene::new("server")?;
     let refused = |words: &[&str]| -> Result<()> {
-        let mut stream = scene.connect()?;
-        assert!(read_to_end(&mut stream).unwrap_or_default().is_empty());
+        let stream = scene.connect()?;
+        assert!(read_to_end(&stream).unwrap_or_default().is_empty());
         scene.wait_for_log(words)
     };
     refused(&["outer layer: dialling the gateway", "connecting to"])?;
@@ -293,8 +297,8 @@ fn each_layer_fails_by_its_name() -> Outcome {
     refused(&["inner layer: opening the tunnel to the application", "status 503"])?;
     let scene = Scene::new("another")?;
     let _gateway = scene.gateway()?;
-    let mut stream = scene.connect()?;
-    assert!(read_to_end(&mut stream).unwrap_or_default().is_empty());
+    let stream = scene.connect()?;
+    assert!(read_to_end(&stream).unwrap_or_default().is_empty());
     scene.wait_for_log(&["inner layer: handshake with the far end", "sa/server"])
 }
 
@@ -307,9 +311,9 @@ fn without_a_gateway_nothing_leaves() -> Outcome {
     let capture = Capture::start(&client.namespace, INTERFACE)?;
     for family in FAMILIES {
         let to = service(family);
-        let mut stream = client.namespace.run(|| TcpStream::connect_timeout(&to, LIMIT))??;
+        let stream = client.namespace.run(|| TcpStream::connect_timeout(&to, LIMIT))??;
         stream.set_read_timeout(Some(LIMIT))?;
-        assert!(read_to_end(&mut stream).unwrap_or_default().is_empty());
+        assert!(read_to_end(&stream).unwrap_or_default().is_empty());
     }
     let said = r#"no gateway leads to workload far in network"#;
     wait_for(said, || Ok(mesh.proxy.log()?.matches(said).count() == 2))?;

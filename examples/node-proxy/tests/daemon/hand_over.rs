@@ -10,7 +10,7 @@ use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::Lab;
 
 use crate::mesh::{
-    APPLICATION, Child, FAMILIES, Files, LIMIT, Member, Mesh, Result, listening, pods, wait_for,
+    APPLICATION, Child, FAMILIES, Files, LIMIT, Member, Mesh, Result, accept, listening, pods, wait_for,
 };
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -63,8 +63,7 @@ pub(crate) fn heard(
     let mut near = client.namespace.run(|| TcpStream::connect_timeout(&to, LIMIT))??;
     near.write_all(words)?;
     near.shutdown(Shutdown::Write)?;
-    let (mut far, _) = listener.accept()?;
-    far.set_read_timeout(Some(LIMIT))?;
+    let mut far = accept(listener)?;
     let mut bytes = Vec::new();
     far.read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -200,7 +199,7 @@ fn who_does_not_ask_is_told_nothing() -> Outcome {
     // One that speaks first is not kept waiting for anything, either.
     let to = scene.server.at(FAMILIES[0], APPLICATION);
     let mut near = scene.client.namespace.run(|| TcpStream::connect_timeout(&to, LIMIT))??;
-    let (mut far, _) = listener.accept()?;
+    let mut far = accept(&listener)?;
     far.write_all(b"220 hello")?;
     drop(far);
     let mut greeting = Vec::new();

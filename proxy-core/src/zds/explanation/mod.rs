@@ -171,7 +171,7 @@ impl From<&Outbound> for wire::Outbound {
             Addressee::Service(service) => Some(wire::Addressee::Service(service.clone())),
         };
         let going = match &outbound.going {
-            Ok(going) => wire::Where::Going(going.into()),
+            Ok(going) => wire::Where::Going(Box::new(going.into())),
             Err(refusal) => wire::Where::Nowhere(refusal.into()),
         };
         Self { addressee, going: Some(going) }
@@ -189,7 +189,7 @@ impl TryFrom<wire::Outbound> for Outbound {
                 Some(wire::Addressee::Service(service)) => Addressee::Service(service),
             },
             going: match some(wire.going, "way")? {
-                wire::Where::Going(going) => Ok(going.try_into()?),
+                wire::Where::Going(going) => Ok((*going).try_into()?),
                 wire::Where::Nowhere(refusal) => Err(refusal.into()),
             },
         })

@@ -91,8 +91,8 @@ pub(super) enum Addressee {
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum Where {
-    #[prost(message, tag = "3")]
-    Going(Going),
+    #[prost(message, boxed, tag = "3")]
+    Going(Box<Going>),
     #[prost(message, tag = "4")]
     Nowhere(Refusal),
 }

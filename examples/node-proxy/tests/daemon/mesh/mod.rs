@@ -5,11 +5,13 @@ mod files;
 mod gateway;
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use netns::Namespace;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proxy_core::Config;
 use proxy_core::capture::{self, capture};
 use testkit::http;
@@ -145,6 +147,17 @@ impl Mesh {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.ok_or_else(|| format!("no {name} in {text}"))?.parse()?)
     }
+}
+
+/// The next connection, whose reads have a limit of time, too.
+pub(crate) fn accept(listener: &TcpListener) -> Result<TcpStream> {
+    let mut ready = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut ready, PollTimeout::try_from(LIMIT)?)? == 0 {
+        return Err("nobody connected".into());
+    }
+    let (stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    Ok(stream)
 }
 
 /// Asks again and again, until it is so. For what nothing tells.
