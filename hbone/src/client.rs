@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ where
         max_streams: usize::try_from(config.max_concurrent_streams).unwrap_or(usize::MAX),
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
+        carrier: OnceLock::new(),
     };
     let queue = Queue::new(config.max_send_buffer_size);
     let (greeting, greeted) = greeting();
@@ -69,6 +70,8 @@ struct Terms {
     max_streams: usize,
     open_timeout: Duration,
     draining: AtomicBool,
+    /// What this connection is over, where that is a tunnel.
+    carrier: OnceLock<Client>,
 }
 
 impl Client {
@@ -87,11 +90,20 @@ impl Client {
         tokio::time::timeout(after, self.connect(request)).await.unwrap_or(Err(OpenError::TimedOut { after }))
     }
 
-    /// Whether nothing more can be opened: the peer said GOAWAY or is gone, the driver has ended, or
-    /// [`drain`](Self::drain) was called.
+    /// Says that this connection is over a tunnel of `carrier`. Once nothing more can be opened there, nothing more should be here:
+    /// who ends the connection beneath ends this one with it. It is so of all clones, and the first word counts.
+    pub fn carried_by(self, carrier: Self) -> Self {
+        let _ = self.terms.carrier.set(carrier);
+        self
+    }
+
+    /// Whether nothing more can, or should, be opened: the peer said GOAWAY or is gone, the driver has ended,
+    /// [`drain`](Self::drain) was called, or all that is so of the connection that carries this one.
     pub fn is_closed(&self) -> bool {
         let ready = self.send.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
-        self.terms.draining.load(Ordering::Relaxed) || matches!(ready, Poll::Ready(Err(_)))
+        self.terms.draining.load(Ordering::Relaxed)
+            || matches!(ready, Poll::Ready(Err(_)))
+            || self.terms.carrier.get().is_some_and(Self::is_closed)
     }
 
     /// How many tunnels may be open at once: the smaller of our limit and the peer's as last announced. More wait in

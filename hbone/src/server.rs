@@ -126,12 +126,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
     /// Lets the peer send more at once, if it has earned it. Returns whether there is something to write now.
     fn grow(&mut self) -> bool {
         let Self { connection, windows, guard, .. } = self;
-        windows.grow(guard.received(), |next| {
+        let grows = windows.grow(guard.received(), |next| {
             // Fails while the peer has not acknowledged the settings before.
             connection.set_initial_window_size(next.stream)?;
             connection.set_target_window_size(next.connection);
             Ok(())
-        })
+        });
+        if grows {
+            guard.owe();
+        }
+        grows
     }
 
     /// Tells the peer what it did wrong, if it takes that at once.

@@ -5,16 +5,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use hbone::Client;
+use hbone::{Client, Driver};
 use netns::SocketOptions;
+use rustls::ClientConfig;
 use socket2::{SockRef, Socket};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::address::{ClientAddr, HopAddr};
 use crate::config::Config;
 use crate::error::{DialError, HandshakeError};
+use crate::hand_over::HandOver;
 use crate::pod::{Core, Pod, TunnelKey};
 use crate::policy::Permit;
 
@@ -24,13 +28,15 @@ pub(crate) async fn plain(pod: &Pod, hop: HopAddr) -> Result<TcpStream, DialErro
     connect(pod, hop.socket_addr(), &options).await
 }
 
-/// TCP to the pod's application, showing the client's address. The mark makes the rules send the replies back here.
+/// TCP to the pod's application, showing the client's address, with what it asks to be told written. The mark makes the rules send
+/// the replies back here.
 pub(crate) async fn application(
     pod: &Pod,
     permit: &Permit,
     client: ClientAddr,
+    hand_over: &HandOver,
 ) -> Result<TcpStream, DialError> {
-    let destination = permit.destination();
+    let destination = hand_over.place(permit.destination());
     let options = options(pod);
     // A pod that calls itself, and a client on loopback, already is who it must appear to be.
     let options = if client.ip() == destination.ip() || client.ip().is_loopback() {
@@ -38,7 +44,10 @@ pub(crate) async fn application(
     } else {
         options.transparent().bind(SocketAddr::new(client.ip(), 0))
     };
-    connect(pod, destination, &options).await
+    let mut stream = connect(pod, destination, &options).await?;
+    let written = stream.write_all(&hand_over.preamble).await;
+    written.map_err(|source| DialError::Preamble { address: HopAddr::new(destination), source })?;
+    Ok(stream)
 }
 
 /// Prepares a connection that will carry tunnels, on either side.
@@ -70,6 +79,21 @@ pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, Di
     for_tunnels(&stream, &pod.config);
     // A socket that cannot say where it is fails in the handshake.
     let _dialling = stream.local_addr().ok().map(|from| pod.underway.note(from, core.worker));
+    let done = secure(pod, config, stream).await;
+    let (client, driver) = done.map_err(|source| DialError::Handshake { address: key.hop, source })?;
+    spawn(&core, key.hop.to_string(), driver);
+    Ok(client)
+}
+
+/// TLS and HTTP/2 over `stream`, within the limit of time.
+pub(crate) async fn secure<T>(
+    pod: &Pod,
+    config: Arc<ClientConfig>,
+    stream: T,
+) -> Result<(Client, Driver<TlsStream<T>>), HandshakeError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let handshake = async {
         let mut tls = TlsConnector::from(config)
             .connect(identity::tls::unnamed(), stream)
@@ -78,17 +102,20 @@ pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, Di
         tls.get_mut().1.set_buffer_limit(Some(pod.config.tls_buffer));
         hbone::client::handshake(tls, &pod.config.hbone).await.map_err(HandshakeError::Http2)
     };
-    let done =
-        timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut));
-    let (client, driver) = done.map_err(|source| DialError::Handshake { address: key.hop, source })?;
+    timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut))
+}
+
+/// Keeps a connection to `peer` going until it is done, or cut.
+pub(crate) fn spawn<T>(core: &Core, peer: String, driver: Driver<T>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let cut = core.cut.clone();
-    let hop = key.hop;
     // Not tracked: it ends with its last stream, and those are tracked.
     tokio::spawn(async move {
         tokio::select! {
-            ended = driver => if let Err(error) = ended { tracing::debug!(%hop, %error, "tunnel connection") },
+            ended = driver => if let Err(error) = ended { tracing::debug!(%peer, %error, "tunnel connection") },
             () = cut.cancelled() => {}
         }
     });
-    Ok(client)
 }

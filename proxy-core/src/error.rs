@@ -3,7 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use hbone::proxy_protocol::TlvError;
+
 use crate::address::HopAddr;
+use crate::double::DoubleError;
 use crate::policy::Denied;
 use crate::route::NoRoute;
 use crate::workload::NotAdmitted;
@@ -33,12 +36,18 @@ pub enum ConnectionError {
     /// Policy denies it, from the start or since the facts changed.
     #[error("denied")]
     Denied(#[source] Denied),
+    /// What the application asks to be told does not go into a PROXY header.
+    #[error("telling the application who comes")]
+    HandOver(#[source] TlvError),
     /// The next hop or the application could not be reached.
     #[error("dialling")]
     Dial(#[source] Arc<DialError>),
     /// The peer did not open the tunnel.
     #[error("opening the tunnel")]
     Open(#[source] Arc<hbone::OpenError>),
+    /// A connection to another network failed, at one of its two layers.
+    #[error("through a gateway to another network")]
+    Double(#[source] DoubleError),
     /// There are as many connections to peers as there may be.
     #[error("{0}")]
     Exhausted(String),
@@ -109,6 +118,15 @@ pub enum DialError {
         /// The address.
         address: HopAddr,
         /// How it failed; `TimedOut` when the time limit was reached.
+        #[source]
+        source: io::Error,
+    },
+    /// The application went away before it could be told who comes.
+    #[error("telling {address} who comes")]
+    Preamble {
+        /// The address.
+        address: HopAddr,
+        /// How.
         #[source]
         source: io::Error,
     },

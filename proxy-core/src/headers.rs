@@ -3,7 +3,7 @@
 use std::num::{NonZeroU64, NonZeroU128};
 
 use hbone::ConnectRequest;
-use hbone::header::{self, Baggage, Forwarded, Hop, TraceParent};
+use hbone::header::{self, Baggage, Forwarded, ForwardedNetwork, Hop, TraceParent};
 
 use crate::address::ClientAddr;
 use crate::route::TunnelRoute;
@@ -16,6 +16,14 @@ pub(crate) fn request(source: &Workload, client: ClientAddr, route: &TunnelRoute
     header::write(headers, &baggage(source));
     header::write(headers, &forwarded(client, route.service.as_deref()));
     header::write(headers, &traceparent(fastrand::u128(1..), fastrand::u64(1..)));
+    request
+}
+
+/// `request`, for who is in another network: it tells the one that it comes from, if that has a name.
+pub(crate) fn from_network(source: &Workload, mut request: ConnectRequest) -> ConnectRequest {
+    if let Ok(network) = source.network.parse::<ForwardedNetwork>() {
+        header::write(request.headers_mut(), &network);
+    }
     request
 }
 

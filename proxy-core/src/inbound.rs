@@ -16,6 +16,7 @@ use crate::address::{ClientAddr, LocalAddr};
 use crate::config::Ports;
 use crate::dial;
 use crate::error::{ConnectionError, HandshakeError};
+use crate::hand_over::HandOver;
 use crate::listen::Accepted;
 use crate::pod::Core;
 use crate::policy::{Permit, Question};
@@ -29,6 +30,13 @@ struct Peer {
     client: ClientAddr,
     id: SpiffeId,
     local: LocalAddr,
+}
+
+/// What comes of a request that may pass.
+struct Admitted {
+    permit: Permit,
+    admission: Admission,
+    hand_over: HandOver,
 }
 
 /// Serves one accepted connection: each of its tunnels is reported by itself, the connection only if it never came to be.
@@ -115,12 +123,12 @@ async fn forward(
     incoming: Incoming,
     ongoing: &mut Ongoing,
 ) -> Result<Relayed, ConnectionError> {
-    let (permit, admission) = match admit(core, peer, incoming.request().target()) {
+    let Admitted { permit, admission, hand_over } = match admit(core, peer, incoming.request().target()) {
         Ok(admitted) => admitted,
         Err(error) => return refuse(incoming, error),
     };
     ongoing.report.destination = Some(permit.destination());
-    let application = match dial::application(&core.pod, &permit, peer.client).await {
+    let application = match dial::application(&core.pod, &permit, peer.client, &hand_over).await {
         Ok(application) => application,
         Err(error) => return refuse(incoming, ConnectionError::dial(error)),
     };
@@ -130,12 +138,16 @@ async fn forward(
 }
 
 /// Everything that is asked before the application hears of a tunnel.
-fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<(Permit, Admission), ConnectionError> {
+fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<Admitted, ConnectionError> {
     let snapshot = core.pod.facts.load();
     let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
     let destination = our_address(&snapshot, workload, core.pod.config.ports, peer.local, target)?;
+    let from = (peer.client, &peer.id);
+    let hand_over = HandOver::of_tunnel(&snapshot, workload, from, target, destination);
+    let hand_over = hand_over.map_err(ConnectionError::HandOver)?;
     let question = Question { client: peer.client, peer: Some(&peer.id), destination };
-    Ok(core.pod.facts.admit(&core.pod.name, &question, &core.cut)?)
+    let (permit, admission) = core.pod.facts.admit(&core.pod.name, &question, &core.cut)?;
+    Ok(Admitted { permit, admission, hand_over })
 }
 
 /// The address in this pod that `target` means: the one that the peer dialled (`local`), at the target's port.
@@ -178,6 +190,8 @@ fn refusal(error: &ConnectionError) -> Refusal {
         | ConnectionError::NoRoute(_)
         | ConnectionError::Dial(_)
         | ConnectionError::Open(_)
+        | ConnectionError::Double(_)
+        | ConnectionError::HandOver(_)
         | ConnectionError::Exhausted(_)
         | ConnectionError::Accept(_)
         | ConnectionError::Handshake(_)

@@ -6,6 +6,7 @@ use hbone::{ConnectRequest, PoolError, Pooled, Tunnel};
 use identity::SpiffeId;
 
 use crate::dial;
+use crate::double::{self, Requests};
 use crate::error::ConnectionError;
 use crate::headers;
 use crate::listen::Accepted;
@@ -42,6 +43,17 @@ async fn forward(
             let request = headers::request(source, accepted.client, &tunnel);
             let peer = only(&tunnel.expected);
             let far = open(core, tunnel, request).await?;
+            ongoing.report.peer = peer;
+            Ok(relay::into_tunnel(accepted.stream, far, &core.cut).await)
+        }
+        Route::Double(double) => {
+            ongoing.report.tunnel = Some(double.outer.hop);
+            let outer = headers::request(source, accepted.client, &double.outer);
+            let requests = Requests { inner: headers::from_network(source, outer.clone()), outer };
+            let peer = only(&double.expected);
+            // In a box: few connections go this way, and all others need not have room for it.
+            let opening = Box::pin(double::open(core, double, requests));
+            let far = opening.await.map_err(ConnectionError::Double)?;
             ongoing.report.peer = peer;
             Ok(relay::into_tunnel(accepted.stream, far, &core.cut).await)
         }

@@ -7,6 +7,7 @@ use crate::address::{LocalAddr, OriginalDst};
 use crate::config::Ports;
 use crate::dial;
 use crate::error::ConnectionError;
+use crate::hand_over::HandOver;
 use crate::listen::Accepted;
 use crate::pod::Core;
 use crate::policy::{Permit, Question};
@@ -22,9 +23,10 @@ pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
 }
 
 async fn forward(core: &Core, accepted: Accepted, ongoing: &mut Ongoing) -> Result<Relayed, ConnectionError> {
-    let (permit, admission) = admit(core, &accepted, ongoing)?;
+    let (permit, admission, hand_over) = admit(core, &accepted, ongoing)?;
     let client = accepted.client;
-    let application = dial::application(&core.pod, &permit, client).await.map_err(ConnectionError::dial)?;
+    let application =
+        dial::application(&core.pod, &permit, client, &hand_over).await.map_err(ConnectionError::dial)?;
     let (moved, outcome) = relay::direct(accepted.stream, application, admission.cut()).await;
     Ok((moved, admission.denied().map_or(outcome, |denied| Err(ConnectionError::Denied(denied)))))
 }
@@ -34,7 +36,7 @@ fn admit(
     core: &Core,
     accepted: &Accepted,
     ongoing: &mut Ongoing,
-) -> Result<(Permit, Admission), ConnectionError> {
+) -> Result<(Permit, Admission, HandOver), ConnectionError> {
     let pod = &core.pod;
     let destination = accepted.original_destination(pod.config.ports).ok_or(ConnectionError::NotCaptured)?;
     ongoing.report.destination = Some(destination.socket_addr());
@@ -44,7 +46,9 @@ fn admit(
         return Err(ConnectionError::NotOurs { target: destination.to_string() });
     }
     let question = Question { client: accepted.client, peer: None, destination: destination.socket_addr() };
-    Ok(pod.facts.admit(&pod.name, &question, &core.cut)?)
+    let hand_over = HandOver::in_plaintext(workload, accepted.client, destination.socket_addr());
+    let (permit, admission) = pod.facts.admit(&pod.name, &question, &core.cut)?;
+    Ok((permit, admission, hand_over))
 }
 
 /// Whether it is for an application of the pod: what a pod that routes for others forwards is captured too.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address::HopAddr;
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::double::DoublePool;
 use crate::drain::Drain;
 use crate::error::DialError;
 use crate::report::Observer;
@@ -52,5 +53,7 @@ pub(crate) struct Core {
     /// Which worker this is.
     pub(crate) worker: usize,
     pub(crate) pool: Pool<TunnelKey, DialError>,
+    /// Connections through gateways to other networks.
+    pub(crate) double: DoublePool,
     pub(crate) cut: CancellationToken,
 }

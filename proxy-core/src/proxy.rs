@@ -16,11 +16,11 @@ use crate::drain::Drain;
 use crate::explain::{self, Account, Connections, Query};
 use crate::listen::{self, Accepted, Until};
 use crate::listeners::{ListenError, Listeners};
-use crate::pod::{Core, Pod, TunnelKey};
+use crate::pod::{Core, Pod};
 use crate::report::Observer;
 use crate::workers::Workers;
 use crate::workload::{Facts, PodName};
-use crate::{inbound, outbound, passthrough};
+use crate::{double, inbound, outbound, passthrough};
 
 /// What all pods of a node share.
 #[derive(Debug, Clone)]
@@ -131,7 +131,11 @@ impl Proxy {
     /// What it would do with a connection, and why.
     #[must_use]
     pub fn explain(&self, query: &Query) -> Account {
-        explain::account(&self.pod, query, &|key| usages(&self.cores, key))
+        let usages = explain::Usages {
+            tunnel: &|key| usages(&self.cores, |core| core.pool.usage(key)),
+            double: &|key| usages(&self.cores, |core| core.double.usage(key)),
+        };
+        explain::account(&self.pod, query, usages)
     }
 
     /// Ends it: stops listening at once, tells peers, gives connections `grace` to end and cuts the rest.
@@ -148,9 +152,9 @@ impl Drop for Proxy {
 }
 
 /// What each worker has for a tunnel, if it has anything.
-fn usages(cores: &[Arc<Core>], key: &TunnelKey) -> Vec<Connections> {
+fn usages(cores: &[Arc<Core>], usage: impl Fn(&Core) -> Usage) -> Vec<Connections> {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let used = cores.iter().map(|core| (core.worker, core.pool.usage(key)));
+    let used = cores.iter().map(|core| (core.worker, usage(core)));
     let something = used.filter(|(_, usage)| *usage != Usage::default());
     let connections = something.map(|(worker, Usage { open, dialling, streams })| Connections {
         worker: number(worker),
@@ -168,7 +172,8 @@ fn cores(pod: &Arc<Pod>, workers: &Workers) -> Arc<[Arc<Core>]> {
         .with_idle_timeout(pod.config.idle_timeout);
     let core = |worker| {
         let cut = pod.drain.cut_for_worker();
-        Arc::new(Core { pod: Arc::clone(pod), worker, pool: Pool::new(settings), cut })
+        let (pool, double) = (Pool::new(settings), double::pool(settings));
+        Arc::new(Core { pod: Arc::clone(pod), worker, pool, double, cut })
     };
     (0..workers.count().get()).map(core).collect()
 }
@@ -288,8 +293,10 @@ fn registered<T>(moved: std::io::Result<T>) -> Option<T> {
 /// Closes connections to peers that have carried no stream for a while.
 async fn reap(pod: Arc<Pod>, cores: Arc<[Arc<Core>]>) {
     let reapers = join_all(cores.iter().map(|core| core.pool.run_reaper()));
+    let reapers_of_double = join_all(cores.iter().map(|core| core.double.run_reaper()));
     tokio::select! {
         _ = reapers => {}
+        _ = reapers_of_double => {}
         () = pod.drain.closing().cancelled() => {}
     }
 }

@@ -11,6 +11,7 @@
 //!                                                            `--> Patrol: who dawdles
 //! ```
 
+mod overflow;
 mod patrol;
 mod scan;
 mod toll;
@@ -68,11 +69,19 @@ impl Guard {
         let heard = self.tally.take_heard();
         match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(heard, cx)) {
             None | Some(Poll::Pending) => Poll::Pending,
-            Some(Poll::Ready(Beat::Pinged)) => Poll::Ready(Ok(())),
+            Some(Poll::Ready(Beat::Pinged)) => {
+                self.tally.owe();
+                Poll::Ready(Ok(()))
+            }
             Some(Poll::Ready(Beat::Silent { dead_after })) => {
                 Poll::Ready(Err(ConnectionError::Silent { dead_after }))
             }
         }
+    }
+
+    /// A setting is to be written.
+    pub(crate) fn owe(&self) {
+        self.tally.owe();
     }
 
     /// Whether the peer's first frame has come, which is its settings.

@@ -12,11 +12,15 @@ pub(super) struct Head {
 impl Head {
     pub(super) const DATA: u8 = 0;
     pub(super) const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
     pub(super) const PUSH_PROMISE: u8 = 5;
+    const PING: u8 = 6;
     pub(super) const CONTINUATION: u8 = 9;
 
     /// Of DATA and HEADERS.
     const END_STREAM: u8 = 0x1;
+    /// Of SETTINGS and PING.
+    const ACK: u8 = 0x1;
     /// Of HEADERS, PUSH_PROMISE and CONTINUATION.
     const END_HEADERS: u8 = 0x4;
 
@@ -26,6 +30,16 @@ impl Head {
 
     pub(super) fn ends_stream(self) -> bool {
         matches!(self.kind, Self::DATA | Self::HEADERS) && self.flags & Self::END_STREAM != 0
+    }
+
+    /// Whether its receiver must answer it, RFC 9113 sections 6.5.3 and 6.7.
+    pub(super) fn is_to_be_acknowledged(self) -> bool {
+        matches!(self.kind, Self::SETTINGS | Self::PING) && self.flags & Self::ACK == 0
+    }
+
+    /// Whether it is such an answer.
+    pub(super) fn is_acknowledgement(self) -> bool {
+        matches!(self.kind, Self::SETTINGS | Self::PING) && self.flags & Self::ACK != 0
     }
 
     /// Whether it is a part of a block of headers, RFC 9113 section 4.3.

@@ -4,12 +4,13 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Breach;
+use super::overflow::Overflow;
 use super::patrol::At;
 use super::scan::{Head, Scanner};
 use super::toll::{Spent, Tariff, Toll};
@@ -21,6 +22,7 @@ pub(crate) struct Wire<T> {
     io: T,
     inbound: Inbound,
     outbound: Scanner,
+    overflow: Overflow,
     /// Writes that moved something.
     writes: u32,
     tally: Arc<Tally>,
@@ -49,16 +51,18 @@ impl<T> Wire<T> {
             in_block: 0,
             longest: config.longest_block(),
         };
-        (Self { io, inbound, outbound: ours, writes: 0, tally: Arc::clone(&tally) }, tally)
+        let overflow = Overflow::default();
+        (Self { io, inbound, outbound: ours, overflow, writes: 0, tally: Arc::clone(&tally) }, tally)
     }
 
     fn wrote(&mut self, buffers: &[io::IoSlice<'_>], mut count: usize) {
         for buffer in buffers {
             let part = buffer.get(..count).unwrap_or(buffer);
             count -= part.len();
-            let toll = &mut self.inbound.toll;
+            let (toll, overflow) = (&mut self.inbound.toll, &mut self.overflow);
             let Ok(()) = self.outbound.feed(part, |head| {
                 toll.sent(head);
+                overflow.sent(head);
                 Ok::<_, std::convert::Infallible>(())
             });
         }
@@ -88,7 +92,7 @@ struct Inbound {
 }
 
 impl Inbound {
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), Breach> {
+    fn feed(&mut self, bytes: &[u8], overflow: &mut Overflow) -> Result<(), Breach> {
         let Self { scanner, frames, toll, tariff, data, in_block, longest } = self;
         scanner.feed(bytes, |head| {
             if head.kind == Head::CONTINUATION {
@@ -103,6 +107,7 @@ impl Inbound {
             } else if *in_block > *longest {
                 return Err(Breach::TooLong { limit: *longest });
             }
+            overflow.received(head);
             let paid = toll.received(head, || Instant::now().into_std());
             paid.map_err(|Spent| Breach::Flood { burst: tariff.burst })
         })
@@ -130,7 +135,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
             return read;
         }
         self.tally.heard.store(true, Ordering::Relaxed);
-        let judged = self.inbound.feed(new);
+        let Self { inbound, overflow, .. } = &mut *self;
+        let judged = inbound.feed(new, overflow);
         self.tally.set_reading(self.inbound.at());
         self.tally.data.store(self.inbound.data, Ordering::Relaxed);
         if let Err(breach) = judged {
@@ -142,14 +148,42 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     }
 }
 
+impl<T: AsyncWrite + Unpin> Wire<T> {
+    /// Writes by `write`, after what waits; what the stream does not take may go where it waits.
+    fn poll_write_by(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+        write: impl FnOnce(Pin<&mut T>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let written = match self.poll_drain(cx) {
+            Poll::Ready(Ok(())) => write(Pin::new(&mut self.io), cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        self.note_write(&written);
+        let taken = match written {
+            Poll::Pending => {
+                self.overflow.take(buffers).map_or(Poll::Pending, |count| Poll::Ready(Ok(count)))
+            }
+            ready => ready,
+        };
+        if let Poll::Ready(Ok(count)) = taken {
+            self.wrote(buffers, count);
+        }
+        taken
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let owed = self.tally.take_owed();
+        self.overflow.owe(owed);
+        self.overflow.poll_drain(&mut self.io, cx)
+    }
+}
+
 impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.note_write(&written);
-        if let Poll::Ready(Ok(count)) = written {
-            self.wrote(&[io::IoSlice::new(buf)], count);
-        }
-        written
+        self.poll_write_by(cx, &[io::IoSlice::new(buf)], |io, cx| io.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -157,12 +191,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.note_write(&written);
-        if let Poll::Ready(Ok(count)) = written {
-            self.wrote(bufs, count);
-        }
-        written
+        self.poll_write_by(cx, bufs, |io, cx| io.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -170,12 +199,19 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        let flushed = match self.poll_drain(cx) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.io).poll_flush(cx),
+            other => other,
+        };
         self.note_write(&flushed);
-        flushed
+        match flushed {
+            Poll::Pending if self.overflow.may_pass_flush() => Poll::Ready(Ok(())),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
@@ -187,6 +223,8 @@ pub(crate) struct Tally {
     reading: AtomicU32,
     writing: AtomicU32,
     data: AtomicU64,
+    /// Words of our own that are to be written.
+    owed: AtomicU32,
     breach: OnceLock<Breach>,
 }
 
@@ -198,6 +236,16 @@ impl Tally {
 
     pub(super) fn breach(&self) -> Option<Breach> {
         self.breach.get().copied()
+    }
+
+    /// A word of our own is to be written.
+    pub(super) fn owe(&self) {
+        self.owed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn take_owed(&self) -> u32 {
+        // Nearly always none: a look is cheaper than a change.
+        if self.owed.load(Ordering::Relaxed) == 0 { 0 } else { self.owed.swap(0, Ordering::Relaxed) }
     }
 
     /// Bytes of DATA that have come, or are announced, in all.

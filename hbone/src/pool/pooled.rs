@@ -1,5 +1,6 @@
 //! What a pool gives out.
 
+use crate::client::Client;
 use crate::tunnel::{RecvHalf, SendHalf, Tunnel};
 
 /// A tunnel on a pooled connection. Its place there is free again when the tunnel, or both of its halves, are gone.
@@ -7,12 +8,18 @@ use crate::tunnel::{RecvHalf, SendHalf, Tunnel};
 pub struct Pooled {
     pub(super) tunnel: Tunnel,
     pub(super) origin: Origin,
+    pub(super) client: Client,
 }
 
 impl Pooled {
     /// Where its connection came from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Its connection. A clone that is kept keeps the connection, too.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The tunnel, which keeps its place by itself.

@@ -1,9 +1,9 @@
 //! Back-pressure: what one reader does not take, its writer cannot send, and nobody else pays.
 
 use bytes::Bytes;
-use inpod_hbone::{Config, RecvHalf, SendHalf};
+use inpod_hbone::{Config, RecvHalf, SendHalf, Tunnel};
 
-use crate::pair::{Pair, read_all, settled};
+use crate::pair::{Pair, pattern, read_all, settled};
 
 const STREAM: usize = 128 * 1024;
 const CONNECTION: usize = 4 * STREAM;
@@ -175,4 +175,27 @@ async fn room_is_asked_for_before_it_is_used() {
     assert!(send.send(Bytes::from_static(b"!")).is_err());
     send.finish().unwrap();
     assert_eq!(read_all(&mut recv).await.unwrap(), b"one");
+}
+
+/// Both ends have much to say, and neither a pipe with much room: what either must answer does not keep it from reading.
+#[tokio::test(start_paused = true)]
+async fn much_both_ways_at_once_does_not_stall() {
+    let mut pair = Pair::new().await;
+    let (near, far) = pair.open().await;
+    both_ways(near, far, 40_000_000).await;
+}
+
+/// Sends so many bytes each way at once.
+pub(crate) async fn both_ways(near: Tunnel, far: Tunnel, length: usize) {
+    let (up, down) = (pattern(length), pattern(length + 1));
+    let send = async |mut half: SendHalf, bytes: &[u8]| {
+        half.send_all(Bytes::copy_from_slice(bytes)).await.unwrap();
+        half.finish().unwrap();
+        half
+    };
+    let ((mut near_recv, near_send), (mut far_recv, far_send)) = (near.into_split(), far.into_split());
+    let sending = async { tokio::join!(send(near_send, &up), send(far_send, &down)) };
+    let receiving = async { tokio::join!(read_all(&mut far_recv), read_all(&mut near_recv)) };
+    let (_halves, (got_up, got_down)) = tokio::join!(sending, receiving);
+    assert!(got_up.unwrap() == up && got_down.unwrap() == down, "what came is what was sent");
 }

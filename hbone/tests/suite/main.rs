@@ -20,6 +20,7 @@ mod flow_control;
 mod header;
 mod idle;
 mod keepalive;
+mod nesting;
 mod pair;
 mod pool;
 mod pool_bounds;

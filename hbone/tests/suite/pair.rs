@@ -6,7 +6,7 @@ use std::time::Duration;
 use inpod_hbone::{
     Arrival, Client, Config, ConnectRequest, ConnectionError, Incoming, RecvHalf, Tunnel, client, server,
 };
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -28,6 +28,14 @@ impl Pair {
 
     pub(crate) async fn with(config: &Config) -> Self {
         let (near, far) = tokio::io::duplex(PIPE);
+        Self::over(near, far, config).await
+    }
+
+    /// Both ends of whatever stream.
+    pub(crate) async fn over<T>(near: T, far: T, config: &Config) -> Self
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (client, driver) = client::handshake(near, config).await.unwrap();
         let driver = tokio::spawn(driver);
         let (arrived, arrivals) = mpsc::unbounded_channel();
@@ -78,7 +86,7 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
 }
 
 async fn serve(
-    io: DuplexStream,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     config: Config,
     arrived: mpsc::UnboundedSender<Incoming>,
     mut drained: mpsc::UnboundedReceiver<()>,

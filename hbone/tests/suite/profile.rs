@@ -13,7 +13,7 @@ struct Requirement<'a> {
 #[test]
 fn every_requirement_names_tests_that_exist() {
     let text = std::fs::read_to_string(in_crate("../docs/src/hbone.md")).unwrap();
-    let exist: BTreeSet<String> = suite().into_iter().chain(interop()).collect();
+    let exist: BTreeSet<String> = suite().into_iter().chain(interop()).chain(elsewhere()).collect();
     let requirements = requirements(&text);
     assert!(requirements.len() > 50, "the tables are read");
     for Requirement { number, tests } in requirements {
@@ -69,6 +69,18 @@ fn interop() -> Vec<String> {
         .filter(|name| name.starts_with("serving::") || name.starts_with("asking::"))
         .map(str::to_owned)
         .collect()
+}
+
+/// The tests of two programs that stand on this crate, by their names in the sources.
+fn elsewhere() -> Vec<String> {
+    let text = |path: &str| std::fs::read_to_string(in_crate(path)).unwrap();
+    let layers = text("../proxy-core/tests/layers.rs");
+    let layers = layers.lines().filter_map(|line| line.strip_prefix("async fn ")?.split_once('('));
+    let layers = layers.map(|(name, _)| format!("layers::{name}"));
+    let daemon = ["double", "hand_over", "interop"];
+    let daemon = daemon.map(|file| text(&format!("../examples/node-proxy/tests/daemon/{file}.rs"))).concat();
+    let daemon = daemon.split('"').skip(1).step_by(2).map(|name| format!("daemon::{name}"));
+    layers.chain(daemon).collect()
 }
 
 fn in_crate(path: &str) -> PathBuf {

@@ -144,6 +144,22 @@ pub struct Going {
     pub waypoint: Option<String>,
     /// The tunnel; none: plain TCP.
     pub tunnel: Option<Tunnel>,
+    /// The tunnel in that one, where the hop is another network's gateway.
+    pub beyond: Option<Beyond>,
+}
+
+/// A tunnel through a gateway to another network, for the same target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Beyond {
+    /// The network.
+    pub network: String,
+    /// Its gateway, as the facts name it.
+    pub gateway: String,
+    /// The identities of which the far end must prove one.
+    pub expected: Vec<SpiffeId>,
+    /// What each worker has for it now; workers that have nothing are left out.
+    pub connections: Vec<Connections>,
 }
 
 /// A tunnel to a hop.

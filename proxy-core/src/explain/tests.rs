@@ -2,7 +2,6 @@
 #![cfg(feature = "yaml")]
 
 use super::*;
-use crate::pod::TunnelKey;
 use crate::route::Route;
 use crate::workload::file::parse;
 
@@ -14,7 +13,15 @@ workloads:
 - {uid: l, name: legacy, namespace: shop, serviceAccount: legacy, workloadIps: [10.0.0.3]}
 - {uid: w, name: behind, namespace: shop, serviceAccount: behind, workloadIps: [10.0.0.4], protocol: HBONE,
    waypoint: {destination: "/10.0.0.9", hboneMtlsPort: 15008}}
+- {uid: g, name: gateway, namespace: shop, serviceAccount: gateway, workloadIps: [10.0.0.8], protocol: HBONE, network: west}
+- {uid: f, name: far, namespace: shop, workloadIps: [], network: west, networkGateway: {destination: west/10.0.0.8},
+   services: {"shop/far.shop": {80: 8080}, "shop/unnamed.shop": {80: 8080}}}
+- {uid: x, name: lost, namespace: shop, workloadIps: [], network: east, services: {"shop/lost.shop": {80: 8080}}}
 services:
+- {name: far, namespace: shop, hostname: far.shop, vips: ["/10.1.0.2"], ports: {80: 8080},
+   subjectAltNames: ["spiffe://cluster.local/ns/shop/sa/far"]}
+- {name: lost, namespace: shop, hostname: lost.shop, vips: ["/10.1.0.3"], ports: {80: 8080}}
+- {name: unnamed, namespace: shop, hostname: unnamed.shop, vips: ["/10.1.0.4"], ports: {80: 8080}}
 - {name: web, namespace: shop, hostname: web.shop, vips: ["/10.1.0.1"], ports: {80: 8080}}
 policies:
 - {name: strict, namespace: shop, scope: Namespace, action: Deny, rules: [[[{notPrincipals: [Presence: []]}]]]}
@@ -44,9 +51,12 @@ fn ask(name: &str, way: Way, client: &str, destination: &str) -> Fate {
     let facts = facts();
     let workload = facts.workload_named(&pod(name)).map(AsRef::as_ref);
     let one = Connections { worker: 1, open: 2, dialling: 0, streams: 3 };
-    fate(&facts, workload, Ports::default(), &query, &|key: &TunnelKey| {
-        if key.hop.port() == 15008 { vec![one] } else { Vec::new() }
-    })
+    let two = Connections { streams: 1, ..one };
+    let usages = Usages {
+        tunnel: &|key| if key.hop.port() == 15008 { vec![one] } else { Vec::new() },
+        double: &|key| if key.outer.hop.port() == 15008 { vec![two] } else { Vec::new() },
+    };
+    fate(&facts, workload, Ports::default(), &query, usages)
 }
 
 fn out(name: &str, destination: &str) -> Outbound {
@@ -85,6 +95,27 @@ fn whose_address_it_is_is_told() {
     assert_eq!(stranger.going.unwrap().tunnel, None);
     let legacy = out("client", "10.0.0.3:1").going.unwrap();
     assert_eq!((legacy.tunnel, legacy.at.map(|party| party.protocol)), (None, Some(Protocol::Tcp)));
+}
+
+#[test]
+fn another_network_is_named_with_its_gateway_and_far_end() {
+    let going = out("client", "10.1.0.2:80").going.unwrap();
+    assert_eq!(
+        (going.hop.to_string().as_str(), going.at.unwrap().name.as_str()),
+        ("10.0.0.8:15008", "shop/gateway")
+    );
+    let outer = going.tunnel.unwrap();
+    assert_eq!((outer.target.as_str(), outer.expected), ("far.shop:80", vec![id("gateway")]));
+    let beyond = going.beyond.unwrap();
+    assert_eq!((beyond.network.as_str(), beyond.gateway.as_str()), ("west", "west/10.0.0.8"));
+    assert_eq!(beyond.expected, [id("far")]);
+    assert_eq!((outer.connections[0].streams, beyond.connections[0].streams), (3, 1));
+    let refused = |to| out("client", to).going.unwrap_err();
+    assert_eq!(refused("10.1.0.3:80").reason, r#"no gateway leads to workload x in network "east""#);
+    assert_eq!(
+        refused("10.1.0.4:80").reason,
+        "service shop/unnamed.shop names no identity to expect in another network"
+    );
 }
 
 #[test]
@@ -167,6 +198,10 @@ fn explanations_agree_with_routes() {
                 (Ok(Route::Tunnel(tunnel)), Ok(going)) => {
                     assert_eq!(going.hop, tunnel.hop);
                     assert_eq!(going.tunnel.unwrap().expected, tunnel.expected);
+                }
+                (Ok(Route::Double(double)), Ok(going)) => {
+                    assert_eq!(going.hop, double.outer.hop);
+                    assert_eq!(going.beyond.unwrap().expected, double.expected);
                 }
                 (Err(none), Err(refusal)) => assert_eq!(refusal.reason, none.to_string()),
                 (route, going) => panic!("{destination}: {route:?}, but {going:?}"),

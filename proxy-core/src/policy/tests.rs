@@ -19,6 +19,8 @@ fn workload(policies: &[&str]) -> Workload {
         protocol: Protocol::Hbone,
         health: Health::Healthy,
         waypoint: None,
+        network_gateway: None,
+        application_tunnel: None,
         policies: policies.iter().map(|p| (*p).to_owned()).collect(),
         labels: Labels::default(),
         capacity: 1,

@@ -4,8 +4,10 @@
 //!   destination is             and                             it goes
 //!   our own port, by loopback                                  nowhere: a loop
 //!   a service's address        it has a waypoint               through the waypoint
+//!                              one in another network          to that network's gateway, and in that tunnel to it
 //!                              no healthy endpoint             nowhere
 //!                              an endpoint                     to it, by tunnel or directly, as it takes them
+//!                              one in another network          to that network's gateway, and in that tunnel to it
 //!   a workload's address       it has a waypoint               through the waypoint
 //!                                                              to it, by tunnel or directly, as it takes them
 //!   anything else                                              directly: it is outside the mesh
@@ -18,11 +20,12 @@ use identity::SpiffeId;
 
 use crate::address::{HopAddr, OriginalDst};
 use crate::config::Ports;
-use crate::workload::{
-    Gateway, GatewayDestination, NetworkAddress, Protocol, Service, ServiceName, Snapshot, Workload,
-};
+use crate::workload::{Gateway, GatewayDestination, Protocol, Service, ServiceName, Snapshot, Workload};
+use across::Far;
 
+mod across;
 mod endpoint;
+mod gateway;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +37,8 @@ pub enum Route {
     Direct(HopAddr),
     /// An HBONE tunnel.
     Tunnel(TunnelRoute),
+    /// An HBONE tunnel in another, to another network.
+    Double(DoubleRoute),
 }
 
 /// A tunnel to be opened.
@@ -50,6 +55,19 @@ pub struct TunnelRoute {
     pub service: Option<String>,
 }
 
+/// Two tunnels to be opened, one in the other, both for the same target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DoubleRoute {
+    /// The one to the gateway.
+    pub outer: TunnelRoute,
+    /// Exactly the identities of which the far end must prove one; never empty, and the gateway's is none of them unless the
+    /// service says so.
+    pub expected: Vec<SpiffeId>,
+    /// The network that the far end is in.
+    pub network: String,
+}
+
 /// A route, and by what it was decided.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -60,6 +78,8 @@ pub struct Decision<'a> {
     pub addressee: Addressee<'a>,
     /// Who is at the hop, as far as facts tell.
     pub hop: Option<&'a Workload>,
+    /// The gateway that leads to another network, as the facts name it.
+    pub network_gateway: Option<&'a Gateway>,
 }
 
 /// Whose address a destination is.
@@ -117,6 +137,41 @@ pub enum NoRoute {
     /// The endpoint has no address of the needed kind.
     #[error("workload {0} has no address")]
     NoAddress(String),
+    /// The destination is in another network that no gateway leads to.
+    #[error("no gateway leads to workload {workload} in network {network:?}")]
+    NoNetworkGateway {
+        /// The workload's uid.
+        workload: String,
+        /// Its network.
+        network: String,
+    },
+    /// The gateway of another network is not known.
+    #[error("network gateway {0:?} is not known")]
+    UnknownNetworkGateway(GatewayDestination),
+    /// What is in another network was not addressed by a service, which is all that both networks know.
+    #[error("workload {workload} in network {network:?} is not reached by its address")]
+    NoService {
+        /// The workload's uid.
+        workload: String,
+        /// Its network.
+        network: String,
+    },
+    /// The service's hostname is none, so that no gateway can be asked for it.
+    #[error("service {0} has a hostname that cannot be asked for")]
+    NoHostname(ServiceName),
+    /// Nobody has said whom to expect behind the gateway.
+    #[error("service {0} names no identity to expect in another network")]
+    NoIdentity(ServiceName),
+}
+
+impl NoRoute {
+    fn no_gateway(far: &Workload) -> Self {
+        Self::NoNetworkGateway { workload: far.uid.clone(), network: far.network.clone() }
+    }
+
+    fn no_service(far: &Workload) -> Self {
+        Self::NoService { workload: far.uid.clone(), network: far.network.clone() }
+    }
 }
 
 /// Where a connection of `source` to `destination` goes: [`decide`], without the reasons.
@@ -150,35 +205,55 @@ pub fn decide<'a>(
         return Err(NoRoute::OwnPort(destination.socket_addr()));
     }
     let addressee = Addressee::of(snapshot, source, destination.ip());
-    let (route, hop) = match (addressee, addressee.waypoint()) {
+    let Routed { route, hop, network_gateway } = match (addressee, addressee.waypoint()) {
         (_, Some(gateway)) => through(snapshot, source, gateway, addressee, destination, pick)?,
         (Addressee::Service(service), None) => {
             to_service(snapshot, source, ports, service, destination, pick)?
         }
         (Addressee::Workload(workload), None) => {
             let address = destination.socket_addr();
-            (to_workload(ports, workload, address, None), Some(workload))
+            Routed::to(to_workload(ports, workload, address, None), Some(workload))
         }
-        (Addressee::Stranger, None) => (Route::Direct(HopAddr::new(destination.socket_addr())), None),
+        (Addressee::Stranger, None) => {
+            Routed::to(Route::Direct(HopAddr::new(destination.socket_addr())), None)
+        }
     };
-    Ok(Decision { route, addressee, hop })
+    Ok(Decision { route, addressee, hop, network_gateway })
 }
 
-type Routed<'a> = (Route, Option<&'a Workload>);
+/// A route, who is at its hop, and what leads out of the network.
+struct Routed<'a> {
+    route: Route,
+    hop: Option<&'a Workload>,
+    network_gateway: Option<&'a Gateway>,
+}
+
+impl<'a> Routed<'a> {
+    /// Within the network.
+    fn to(route: Route, hop: Option<&'a Workload>) -> Self {
+        Self { route, hop, network_gateway: None }
+    }
+}
 
 fn to_service<'a>(
     snapshot: &'a Snapshot,
     source: &Workload,
     ports: Ports,
-    service: &Service,
+    service: &'a Service,
     destination: OriginalDst,
     pick: u64,
 ) -> Result<Routed<'a>, NoRoute> {
     let no_endpoint = || NoRoute::NoEndpoint { service: service.name.clone(), port: destination.port() };
-    let chosen = endpoint::choose(snapshot, service, destination.port(), &source.network, pick);
-    let (workload, port) = chosen.ok_or_else(no_endpoint)?;
+    let usable = |workload: &Workload| across::is_reachable(workload, source);
+    let chosen = endpoint::choose(snapshot, service, destination.port(), usable, pick);
+    let (workload, port) =
+        chosen.ok_or_else(|| across::lacks_gateway(snapshot, source, service).unwrap_or_else(no_endpoint))?;
+    if workload.network != source.network {
+        let far = Far { workload, service: Some(service) };
+        return across::route(snapshot, source, service, far, destination, pick);
+    }
     let address = SocketAddr::new(address_like(workload, destination.ip())?, port);
-    Ok((to_workload(ports, workload, address, Some(service)), Some(workload)))
+    Ok(Routed::to(to_workload(ports, workload, address, Some(service)), Some(workload)))
 }
 
 /// To `address` of a workload, which may be behind a service.
@@ -194,39 +269,34 @@ fn to_workload(ports: Ports, workload: &Workload, address: SocketAddr, service: 
     }
 }
 
-/// The tunnel to a waypoint, which carries the destination untranslated.
+/// The tunnel to a waypoint, which carries the destination untranslated within a network.
 fn through<'a>(
     snapshot: &'a Snapshot,
     source: &Workload,
-    gateway: &Gateway,
+    waypoint: &Gateway,
     addressee: Addressee<'_>,
     destination: OriginalDst,
     pick: u64,
 ) -> Result<Routed<'a>, NoRoute> {
-    let unknown = || NoRoute::UnknownWaypoint(gateway.destination.clone());
-    let by_service = |service: &Service| {
-        let (workload, port) = endpoint::choose(snapshot, service, gateway.hbone_port, &source.network, pick)
-            .ok_or_else(unknown)?;
-        let hop = SocketAddr::new(address_like(workload, destination.ip())?, port);
-        Ok((hop, identities(workload, Some(service)), workload))
-    };
-    let (hop, expected, workload) = match &gateway.destination {
-        GatewayDestination::Service(name) => by_service(snapshot.service(name).ok_or_else(unknown)?)?,
-        GatewayDestination::Address(NetworkAddress { network, address }) => {
-            if let Some(workload) = snapshot.workload_at(network, *address) {
-                (SocketAddr::new(*address, gateway.hbone_port), identities(workload, None), workload)
-            } else {
-                let service = snapshot.service_at(network, &source.name.namespace, *address);
-                by_service(service.ok_or_else(unknown)?)?
-            }
-        }
-    };
+    let usable = |workload: &Workload| across::is_reachable(workload, source);
+    let found = gateway::find(snapshot, source, waypoint, usable, pick);
+    let found = found.ok_or_else(|| NoRoute::UnknownWaypoint(waypoint.destination.clone()))?;
     let service = match addressee {
-        Addressee::Service(service) => Some(service.name.hostname.clone()),
+        Addressee::Service(service) => Some(service),
         Addressee::Workload(_) | Addressee::Stranger => None,
     };
-    let target = Target::Address(destination.socket_addr());
-    Ok((Route::Tunnel(TunnelRoute { hop: HopAddr::new(hop), target, expected, service }), Some(workload)))
+    if found.workload.network != source.network {
+        let service = service.ok_or_else(|| NoRoute::no_service(found.workload))?;
+        let far = Far { workload: found.workload, service: found.service };
+        return across::route(snapshot, source, service, far, destination, pick);
+    }
+    let tunnel = TunnelRoute {
+        hop: found.hop(destination.ip())?,
+        target: Target::Address(destination.socket_addr()),
+        expected: found.identities(),
+        service: service.map(|service| service.name.hostname.clone()),
+    };
+    Ok(Routed::to(Route::Tunnel(tunnel), Some(found.workload)))
 }
 
 /// The workload's own identity, and those that a service names besides.

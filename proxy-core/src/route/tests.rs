@@ -5,7 +5,7 @@ use identity::ServiceAccount;
 use proptest::prelude::*;
 
 use super::*;
-use crate::workload::{Health, Labels, PodName, SnapshotBuilder};
+use crate::workload::{Health, Labels, NetworkAddress, PodName, SnapshotBuilder};
 
 fn workload(name: &str, address: &str, protocol: Protocol) -> Workload {
     Workload {
@@ -18,6 +18,8 @@ fn workload(name: &str, address: &str, protocol: Protocol) -> Workload {
         protocol,
         health: Health::Healthy,
         waypoint: None,
+        network_gateway: None,
+        application_tunnel: None,
         policies: Vec::new(),
         labels: Labels::default(),
         capacity: 1,
@@ -153,29 +155,172 @@ fn an_unknown_waypoint_is_not_skipped() {
     assert_eq!(to(builder, "10.0.0.2:80"), Err(NoRoute::UnknownWaypoint(waypoint.destination)));
 }
 
+/// A workload of the network "west", which this gateway leads to, if any.
+fn far(name: &str, address: &str, network_gateway: Option<Gateway>) -> Workload {
+    Workload { network: "west".into(), network_gateway, ..workload(name, address, Protocol::Hbone) }
+}
+
+fn to_west(address: &str) -> Gateway {
+    let address = NetworkAddress { network: "west".into(), address: address.parse().unwrap() };
+    Gateway { destination: GatewayDestination::Address(address), hbone_port: 15008 }
+}
+
+fn id(name: &str) -> SpiffeId {
+    format!("spiffe://cluster.local/ns/shop/sa/{name}").parse().unwrap()
+}
+
+fn known_service() -> Service {
+    Service { subject_alt_names: vec![id("server")], ..service() }
+}
+
+fn double(hop: &str, gateway: &str, expected: &str) -> Result<Route, NoRoute> {
+    let Ok(Route::Tunnel(outer)) = tunnel(hop, "web.shop:80", gateway, Some("web.shop")) else {
+        panic!("a tunnel was made");
+    };
+    Ok(Route::Double(DoubleRoute { outer, expected: vec![id(expected)], network: "west".into() }))
+}
+
+#[test]
+fn another_network_is_reached_through_its_gateway() {
+    let mut builder = Snapshot::builder();
+    builder.service(known_service());
+    builder.workload(far("gateway", "10.0.0.8", None), []).unwrap();
+    // Its address would be another's here: it is not looked at.
+    member(&mut builder, far("server", "10.0.0.2", Some(to_west("10.0.0.8"))));
+    assert_eq!(to(builder, "10.1.0.1:80"), double("10.0.0.8:15008", "gateway", "server"));
+}
+
+#[test]
+fn a_gateway_may_be_a_service_of_several() {
+    let name = ServiceName { namespace: "shop".into(), hostname: "gateway.west".into() };
+    let destination = GatewayDestination::Service(name.clone());
+    let by_service = Gateway { destination, hbone_port: 15009 };
+    let gateways =
+        Service { name: name.clone(), vips: Vec::new(), ports: [(15009, 15008)].into(), ..service() };
+    let mut builder = Snapshot::builder();
+    builder.service(known_service());
+    builder.service(gateways);
+    builder.workload(far("east", "10.0.0.8", None), [(name.clone(), [].into())]).unwrap();
+    builder.workload(far("west", "10.0.0.9", None), [(name, [].into())]).unwrap();
+    member(&mut builder, Workload { addresses: vec![], ..far("server", "10.0.0.2", Some(by_service)) });
+    let snapshot = builder.build();
+    let source = workload("client", "10.0.0.1", Protocol::Hbone);
+    let destination = OriginalDst::new("10.1.0.1:80".parse().unwrap());
+    let picked = |pick| route(&snapshot, &source, Ports::default(), destination, pick);
+    assert_eq!(picked(0), double("10.0.0.8:15008", "east", "server"));
+    assert_eq!(picked(1 << 32), double("10.0.0.9:15008", "west", "server"));
+}
+
+#[test]
+fn without_a_gateway_another_network_is_not_reached() {
+    let lacking = NoRoute::NoNetworkGateway { workload: "server".into(), network: "west".into() };
+    let mut builder = Snapshot::builder();
+    builder.service(known_service());
+    member(&mut builder, far("server", "10.0.0.2", None));
+    assert_eq!(to(builder, "10.1.0.1:80"), Err(lacking));
+    let mut builder = Snapshot::builder();
+    builder.service(known_service());
+    member(&mut builder, far("server", "10.0.0.2", Some(to_west("10.0.0.8"))));
+    let unknown = NoRoute::UnknownNetworkGateway(to_west("10.0.0.8").destination);
+    assert_eq!(to(builder, "10.1.0.1:80"), Err(unknown));
+}
+
+#[test]
+fn an_endpoint_without_a_gateway_is_not_chosen_beside_one_that_is_near() {
+    let mut builder = Snapshot::builder();
+    builder.service(known_service());
+    member(&mut builder, far("lost", "10.0.0.3", None));
+    member(&mut builder, workload("server", "10.0.0.2", Protocol::Hbone));
+    let Ok(Route::Tunnel(chosen)) = to(builder, "10.1.0.1:80") else { panic!("it is near") };
+    assert_eq!(chosen.hop.to_string(), "10.0.0.2:15008");
+}
+
+#[test]
+fn nobody_is_expected_beyond_a_gateway_but_whom_the_service_names() {
+    let mut builder = Snapshot::builder();
+    builder.service(service());
+    builder.workload(far("gateway", "10.0.0.8", None), []).unwrap();
+    member(&mut builder, far("server", "10.0.0.2", Some(to_west("10.0.0.8"))));
+    assert_eq!(to(builder, "10.1.0.1:80"), Err(NoRoute::NoIdentity(service_name())));
+}
+
+#[test]
+fn a_hostname_that_cannot_be_asked_for_leads_nowhere() {
+    let name = ServiceName { hostname: "no host".into(), ..service_name() };
+    let mut builder = Snapshot::builder();
+    builder.service(Service { name: name.clone(), ..known_service() });
+    builder.workload(far("gateway", "10.0.0.8", None), []).unwrap();
+    let server = far("server", "10.0.0.2", Some(to_west("10.0.0.8")));
+    builder.workload(server, [(name.clone(), [].into())]).unwrap();
+    assert_eq!(to(builder, "10.1.0.1:80"), Err(NoRoute::NoHostname(name)));
+}
+
+#[test]
+fn a_waypoint_in_another_network_is_reached_through_that_networks_gateway() {
+    let waypoints = ServiceName { namespace: "shop".into(), hostname: "waypoint.shop".into() };
+    let destination = GatewayDestination::Service(waypoints.clone());
+    let waypoint = Some(Gateway { destination, hbone_port: 15008 });
+    let mut builder = Snapshot::builder();
+    builder.service(Service { waypoint: waypoint.clone(), ..service() });
+    let (vips, ports) = (Vec::new(), [(15008, 15008)].into());
+    let names = vec![id("waypoint")];
+    builder.service(Service { name: waypoints.clone(), vips, ports, subject_alt_names: names, ..service() });
+    builder.workload(far("gateway", "10.0.0.8", None), []).unwrap();
+    let there = far("waypoint", "10.0.0.2", Some(to_west("10.0.0.8")));
+    builder.workload(there, [(waypoints, [].into())]).unwrap();
+    // By its own address a workload has no name that the other network knows.
+    builder.workload(Workload { waypoint, ..workload("near", "10.0.0.3", Protocol::Hbone) }, []).unwrap();
+    let snapshot = builder.build();
+    let source = workload("client", "10.0.0.1", Protocol::Hbone);
+    let to = |address: &str| {
+        route(&snapshot, &source, Ports::default(), OriginalDst::new(address.parse().unwrap()), 0)
+    };
+    assert_eq!(to("10.1.0.1:80"), double("10.0.0.8:15008", "gateway", "waypoint"));
+    let none = NoRoute::NoService { workload: "waypoint".into(), network: "west".into() };
+    assert_eq!(to("10.0.0.3:80"), Err(none));
+}
+
 proptest! {
     /// Whatever the facts, a mesh workload is never reached by plain TCP, and a tunnel always names whom it expects.
     #[test]
     fn nothing_of_the_mesh_is_reached_in_plaintext(
-        last in 1u8..6, port in 1u16.., pick in any::<u64>(), members in prop::collection::vec((1u8..6, any::<bool>(), 0u32..3), 0..5),
+        last in 1u8..6, port in 1u16.., pick in any::<u64>(),
+        members in prop::collection::vec((1u8..6, any::<bool>(), 0u32..3, any::<Option<bool>>()), 0..5),
     ) {
         let mut builder = Snapshot::builder();
-        builder.service(service());
-        let mut mesh = Vec::new();
-        for (index, (last, hbone, capacity)) in members.into_iter().enumerate() {
+        builder.service(known_service());
+        builder.workload(far("gateway", "10.2.0.1", None), []).unwrap();
+        let (mut mesh, mut elsewhere) = (Vec::new(), Vec::new());
+        for (index, (last, hbone, capacity, in_west)) in members.into_iter().enumerate() {
             let protocol = if hbone { Protocol::Hbone } else { Protocol::Tcp };
             let address = format!("10.0.{index}.{last}");
-            if hbone {
+            if hbone && in_west.is_none() {
                 mesh.push(address.parse::<IpAddr>().unwrap());
             }
-            member(&mut builder, Workload { capacity, ..workload(&format!("w{index}"), &address, protocol) });
+            let near = Workload { capacity, ..workload(&format!("w{index}"), &address, protocol) };
+            member(&mut builder, match in_west {
+                None => near,
+                Some(has_gateway) => {
+                    elsewhere.push(address.parse::<IpAddr>().unwrap());
+                    let network_gateway = has_gateway.then(|| to_west("10.2.0.1"));
+                    Workload { network: "west".into(), network_gateway, ..near }
+                }
+            });
         }
         let snapshot = builder.build();
         let source = workload("client", "10.9.0.1", Protocol::Hbone);
         for ip in [format!("10.0.0.{last}"), format!("10.0.1.{last}"), "10.1.0.1".into()] {
             let destination = OriginalDst::new(SocketAddr::new(ip.parse().unwrap(), port));
             match route(&snapshot, &source, Ports::default(), destination, pick) {
-                Ok(Route::Direct(hop)) => prop_assert!(!mesh.contains(&hop.ip())),
+                // An address of another network is another's here, so only what was addressed by itself may be dialled.
+                Ok(Route::Direct(hop)) => {
+                    prop_assert!(!mesh.contains(&hop.ip()));
+                    prop_assert!(!elsewhere.contains(&hop.ip()) || hop.ip() == destination.ip());
+                }
+                Ok(Route::Double(double)) => {
+                    prop_assert!(!double.expected.is_empty() && !double.outer.expected.is_empty());
+                    prop_assert_eq!(double.outer.hop.to_string(), "10.2.0.1:15008");
+                }
                 Ok(Route::Tunnel(tunnel)) => prop_assert!(!tunnel.expected.is_empty() && mesh.contains(&tunnel.hop.ip())),
                 Err(_) => {}
             }

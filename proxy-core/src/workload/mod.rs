@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use identity::{ServiceAccount, SpiffeId, TrustDomain};
 
@@ -73,6 +74,10 @@ pub struct Workload {
     pub health: Health,
     /// Where connections to it must go first.
     pub waypoint: Option<Gateway>,
+    /// By what it is reached from other networks. Within its own it is never used.
+    pub network_gateway: Option<Gateway>,
+    /// How what comes to it through the mesh is handed to its application.
+    pub application_tunnel: Option<ApplicationTunnel>,
     /// Names (`namespace/name`) of the policies that select it.
     pub policies: Vec<String>,
     /// Labels that travel as baggage, for the peer's telemetry only.
@@ -113,6 +118,26 @@ pub struct Labels {
     pub revision: String,
 }
 
+/// How a workload's application takes what comes through the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApplicationTunnel {
+    /// What is written before the client's first byte.
+    pub preamble: Preamble,
+    /// The one port that takes all that comes by tunnels; none: the port that was asked for.
+    pub port: Option<NonZeroU16>,
+}
+
+/// What an application is told before the first byte of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preamble {
+    /// Nothing.
+    Nothing,
+    /// Who is at the other end, by PROXY protocol, version 2.
+    Proxy,
+}
+
 /// An address in a network. Networks may overlap, so an IP alone does not name a place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NetworkAddress {
@@ -137,7 +162,7 @@ impl fmt::Display for ServiceName {
     }
 }
 
-/// Where a waypoint is.
+/// Where a waypoint or a network's gateway is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gateway {

@@ -4,7 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::verdict::by;
 use super::view::{
-    Decision, End, Inbound, Kind, Outbound, Packet, Policy, Proxy, Route, Rules, Socket, Told, Way, Why,
+    Beyond, Connections, Decision, End, Inbound, Kind, Outbound, Packet, Policy, Proxy, Route, Rules, Socket,
+    Told, Way, Why,
 };
 use crate::table::{Table, plain};
 
@@ -130,7 +131,7 @@ fn outward(outbound: &Outbound) -> Vec<[String; 2]> {
         (None, None) => "nobody's in the mesh".into(),
     };
     let mut rows = vec![row("destination", whose)];
-    let Some(Route { hop, at, waypoint, tunnel }) = &outbound.route else {
+    let Some(Route { hop, at, waypoint, tunnel, beyond }) = &outbound.route else {
         let reason = outbound.refused.as_ref().map(|no| no.reason.clone()).unwrap_or_default();
         rows.push(row("refused", reason));
         return rows;
@@ -142,11 +143,24 @@ fn outward(outbound: &Outbound) -> Vec<[String; 2]> {
         return rows;
     };
     rows.push(row("route", format!("tunnel to {hop}{at}, for {}", tunnel.target)));
-    rows.extend(tunnel.expected.iter().map(|id| row("expected identity", id.clone())));
-    if tunnel.connections.is_empty() {
+    rows.extend(whom_and_how(&tunnel.expected, &tunnel.connections));
+    if let Some(beyond) = beyond {
+        let Beyond { network, gateway, .. } = beyond;
+        rows.push(row("network gateway", format!("{gateway}, to network {network}")));
+        rows.push(row("route within", format!("tunnel through the gateway, for {}", tunnel.target)));
+        rows.extend(whom_and_how(&beyond.expected, &beyond.connections));
+    }
+    rows
+}
+
+/// Whom a tunnel's end must prove to be, and what there is for it.
+fn whom_and_how(expected: &[String], connections: &[Connections]) -> Vec<[String; 2]> {
+    let row = |name: &str, what: String| [name.to_owned(), what];
+    let mut rows: Vec<_> = expected.iter().map(|id| row("expected identity", id.clone())).collect();
+    if connections.is_empty() {
         rows.push(row("connections", "none yet".into()));
     }
-    rows.extend(tunnel.connections.iter().map(|used| {
+    rows.extend(connections.iter().map(|used| {
         let dialling =
             if used.dialling > 0 { format!(", {} dialling", used.dialling) } else { String::new() };
         row(

@@ -6,8 +6,8 @@ use super::differs::differs;
 use super::render::text;
 use super::verdict::verdict;
 use super::view::{
-    Connections, Decision, End, Inbound, Kind, No, Outbound, Packet, Policy, Proxy, Route, Rule, Rules,
-    Socket, Told, Tunnel, Way, Why, Workload,
+    Beyond, Connections, Decision, End, Inbound, Kind, No, Outbound, Packet, Policy, Proxy, Route, Rule,
+    Rules, Socket, Told, Tunnel, Way, Why, Workload,
 };
 use crate::view::PodView;
 
@@ -101,6 +101,7 @@ fn outbound() -> Why {
         at: at.clone(),
         waypoint: None,
         tunnel: Some(tunnel),
+        beyond: None,
     };
     let outbound = Outbound { service: None, workload: at, route: Some(route), refused: None };
     base(Way::Outbound, vec![packet(Kind::Captured, 15001)], Told { outbound: Some(outbound), ..told() })
@@ -192,6 +193,36 @@ connections        worker 0: 1 open, 2 streams
 Nothing differs from what is intended.
 ";
     assert_eq!(shown(outbound()), wanted);
+}
+
+#[test]
+fn a_tunnel_to_another_network_reads_so() {
+    let mut why = outbound();
+    let outbound = told_of(&mut why).outbound.as_mut().unwrap();
+    outbound.service = Some("shop/web.shop".into());
+    let route = outbound.route.as_mut().unwrap();
+    route.at = Some(workload("gateway", "10.0.0.2"));
+    route.tunnel.as_mut().unwrap().target = "web.shop:80".into();
+    route.beyond = Some(Beyond {
+        network: "west".into(),
+        gateway: "west/10.0.0.2".into(),
+        expected: vec!["spiffe://cluster.local/ns/shop/sa/far".into()],
+        connections: Vec::new(),
+    });
+    let text = shown(why);
+    let verdict = "=> captured, and goes by a tunnel to shop/gateway, a gateway, at 10.0.0.2:15008, and through it to network west \
+                   for service shop/web.shop\n";
+    assert!(text.contains(verdict), "{text}");
+    let wanted = "\
+route              tunnel to 10.0.0.2:15008 of shop/gateway, for web.shop:80
+expected identity  spiffe://cluster.local/ns/shop/sa/web
+connections        worker 0: 1 open, 2 streams
+network gateway    west/10.0.0.2, to network west
+route within       tunnel through the gateway, for web.shop:80
+expected identity  spiffe://cluster.local/ns/shop/sa/far
+connections        none yet
+";
+    assert!(text.contains(wanted), "{text}");
 }
 
 #[test]
@@ -329,7 +360,7 @@ fn the_sentence_says_what_becomes_of_it() {
     assert_eq!(refused("no endpoint"), "captured, and refused by the proxy: no endpoint");
     let mut direct = outbound();
     let told = told_of(&mut direct).outbound.as_mut().unwrap();
-    told.route = Some(Route { hop: address, at: None, waypoint: None, tunnel: None });
+    told.route = Some(Route { hop: address, at: None, waypoint: None, tunnel: None, beyond: None });
     assert_eq!(
         verdict(&direct),
         "captured, and goes in plain TCP to somebody outside the mesh at 10.0.0.2:8080"

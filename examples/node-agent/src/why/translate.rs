@@ -12,8 +12,8 @@ use redirect::{Ports, Verdict};
 
 use super::question::Connection;
 use super::view::{
-    Connections, Decision, End, Inbound, Kind, No, Outbound, Packet, Policy, Proxy, Route, Rule, Rules,
-    Socket, Told, Tunnel, Why, Workload,
+    Beyond, Connections, Decision, End, Inbound, Kind, No, Outbound, Packet, Policy, Proxy, Route, Rule,
+    Rules, Socket, Told, Tunnel, Why, Workload,
 };
 use crate::view::PodView;
 
@@ -144,18 +144,25 @@ impl From<explain::Outbound> for Outbound {
 
 impl From<Going> for Route {
     fn from(going: Going) -> Self {
-        let tunnel = going.tunnel.map(|tunnel| {
-            let connections = tunnel.connections.into_iter().map(|used| Connections {
-                worker: used.worker,
-                open: used.open,
-                dialling: used.dialling,
-                streams: used.streams,
-            });
-            let expected = tunnel.expected.iter().map(ToString::to_string).collect();
-            Tunnel { target: tunnel.target, expected, connections: connections.collect() }
+        let tunnel = going.tunnel.map(|tunnel| Tunnel {
+            target: tunnel.target,
+            expected: tunnel.expected.iter().map(ToString::to_string).collect(),
+            connections: tunnel.connections.into_iter().map(Into::into).collect(),
+        });
+        let beyond = going.beyond.map(|beyond| Beyond {
+            expected: beyond.expected.iter().map(ToString::to_string).collect(),
+            connections: beyond.connections.into_iter().map(Into::into).collect(),
+            network: beyond.network,
+            gateway: beyond.gateway,
         });
         let (hop, at) = (going.hop.socket_addr(), going.at.map(Into::into));
-        Self { hop, at, waypoint: going.waypoint, tunnel }
+        Self { hop, at, waypoint: going.waypoint, tunnel, beyond }
+    }
+}
+
+impl From<explain::Connections> for Connections {
+    fn from(used: explain::Connections) -> Self {
+        Self { worker: used.worker, open: used.open, dialling: used.dialling, streams: used.streams }
     }
 }
 

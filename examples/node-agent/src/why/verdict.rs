@@ -1,6 +1,6 @@
 //! Verdict: what becomes of the connection, in one sentence. No IO.
 
-use super::view::{Decision, End, Inbound, Kind, Outbound, Packet, Proxy, Route, Why};
+use super::view::{Beyond, Decision, End, Inbound, Kind, Outbound, Packet, Proxy, Route, Why};
 
 /// The sentence. It is about the rules that are intended, so it says so where they are not there.
 pub(super) fn verdict(why: &Why) -> String {
@@ -37,7 +37,7 @@ fn captured(proxy: &Proxy) -> String {
 }
 
 fn routed(outbound: &Outbound) -> String {
-    let Some(Route { hop, at, waypoint, tunnel }) = &outbound.route else {
+    let Some(Route { hop, at, waypoint, tunnel, beyond }) = &outbound.route else {
         let reason = outbound.refused.as_ref().map_or("", |no| no.reason.as_str());
         return format!("captured, and refused by the proxy: {reason}");
     };
@@ -45,9 +45,14 @@ fn routed(outbound: &Outbound) -> String {
     let service =
         outbound.service.as_ref().map(|service| format!(" for service {service}")).unwrap_or_default();
     let waypoint = waypoint.as_ref().map(|_| ", a waypoint,").unwrap_or_default();
-    match tunnel {
-        Some(_) => format!("captured, and goes by a tunnel to {whose}{waypoint} at {hop}{service}"),
-        None => format!("captured, and goes in plain TCP to {whose} at {hop}{service}"),
+    match (tunnel, beyond) {
+        (Some(_), Some(Beyond { network, .. })) => {
+            format!(
+                "captured, and goes by a tunnel to {whose}, a gateway, at {hop}, and through it to network {network}{service}"
+            )
+        }
+        (Some(_), None) => format!("captured, and goes by a tunnel to {whose}{waypoint} at {hop}{service}"),
+        (None, _) => format!("captured, and goes in plain TCP to {whose} at {hop}{service}"),
     }
 }
 

@@ -202,6 +202,19 @@ pub(crate) struct Route {
     pub(crate) waypoint: Option<String>,
     /// None: plain TCP.
     pub(crate) tunnel: Option<Tunnel>,
+    /// The tunnel in that one, where the hop is another network's gateway.
+    #[serde(default)]
+    pub(crate) beyond: Option<Beyond>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Beyond {
+    pub(crate) network: String,
+    /// As the facts name it.
+    pub(crate) gateway: String,
+    pub(crate) expected: Vec<String>,
+    pub(crate) connections: Vec<Connections>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

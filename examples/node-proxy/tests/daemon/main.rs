@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_line;
+mod double;
+mod hand_over;
 mod interop;
 mod life;
 mod mesh;
@@ -10,6 +12,13 @@ mod programs;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases = [command_line::cases(), life::cases(), programs::cases(), interop::cases()];
+    let cases = [
+        command_line::cases(),
+        life::cases(),
+        programs::cases(),
+        double::cases(),
+        hand_over::cases(),
+        interop::cases(),
+    ];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

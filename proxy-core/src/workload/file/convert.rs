@@ -8,8 +8,8 @@ use identity::{ServiceAccount, TrustDomain};
 use super::shape;
 use crate::policy::{Action, Clause, Condition, Mode, Policy, Rule, Scope, ServiceAccountName, StringMatch};
 use crate::workload::{
-    Gateway, GatewayDestination, Health, Labels, NetworkAddress, PodName, Protocol, Service, ServiceName,
-    Workload,
+    ApplicationTunnel, Gateway, GatewayDestination, Health, Labels, NetworkAddress, PodName, Preamble,
+    Protocol, Service, ServiceName, Workload,
 };
 
 /// The service account of a workload that names none (Kubernetes' own default).
@@ -66,6 +66,8 @@ pub(super) fn workload(
             shape::Status::Unhealthy => Health::Unhealthy,
         },
         waypoint: entry.waypoint.map(gateway).transpose()?,
+        network_gateway: entry.network_gateway.map(gateway).transpose()?,
+        application_tunnel: entry.application_tunnel.map(application_tunnel),
         policies: entry.authorization_policies,
         labels: Labels {
             cluster: entry.cluster_id,
@@ -153,6 +155,14 @@ fn gateway(entry: shape::Gateway) -> Result<Gateway, Malformed> {
     };
     let port = if entry.hbone_mtls_port == 0 { DEFAULT_HBONE_PORT } else { entry.hbone_mtls_port };
     Ok(Gateway { destination, hbone_port: port })
+}
+
+fn application_tunnel(entry: shape::ApplicationTunnel) -> ApplicationTunnel {
+    let preamble = match entry.protocol {
+        shape::TunnelProtocol::Nothing => Preamble::Nothing,
+        shape::TunnelProtocol::Proxy => Preamble::Proxy,
+    };
+    ApplicationTunnel { preamble, port: entry.port }
 }
 
 fn network_address(text: &str) -> Result<NetworkAddress, Malformed> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 use serde::de::value::{EnumAccessDeserializer, MapAccessDeserializer};
@@ -42,6 +43,10 @@ pub(super) struct Workload {
     pub(super) status: Status,
     #[serde(default)]
     pub(super) waypoint: Option<Gateway>,
+    #[serde(default)]
+    pub(super) network_gateway: Option<Gateway>,
+    #[serde(default)]
+    pub(super) application_tunnel: Option<ApplicationTunnel>,
     #[serde(default)]
     pub(super) authorization_policies: Vec<String>,
     #[serde(default)]
@@ -98,6 +103,22 @@ pub(super) struct Gateway {
     pub(super) destination: Destination,
     #[serde(default)]
     pub(super) hbone_mtls_port: u16,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ApplicationTunnel {
+    pub(super) protocol: TunnelProtocol,
+    #[serde(default)]
+    pub(super) port: Option<NonZeroU16>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) enum TunnelProtocol {
+    #[serde(rename = "NONE")]
+    Nothing,
+    #[serde(rename = "PROXY")]
+    Proxy,
 }
 
 /// `network/address`, or a namespaced hostname.

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_in_result, reason = "the trust domain is valid")]
 
 use super::*;
-use crate::workload::{PodName, Protocol};
+use crate::workload::{
+    ApplicationTunnel, Gateway, GatewayDestination, NetworkAddress, PodName, Preamble, Protocol, ServiceName,
+};
 
 fn parse(text: &str) -> Result<Snapshot, FileError> {
     super::parse(text, &"example.org".parse().unwrap())
@@ -66,6 +68,42 @@ fn a_full_file_becomes_facts() {
     assert_eq!(snapshot.target_port(service, client, 80), Some(8080));
     let names: Vec<_> = snapshot.policies_for(client).map(ToString::to_string).collect();
     assert_eq!(names, ["shop/strict", "shop/tagged"]);
+}
+
+#[test]
+fn another_network_s_workload_has_a_gateway() {
+    let text = "workloads:
+- {name: far, namespace: n, workloadIps: [], network: west, networkGateway: {destination: west/10.9.0.1}}
+- {name: farther, namespace: n, workloadIps: [], networkGateway: {destination: {namespace: n, hostname: gw.n}, hboneMtlsPort: 15009}}";
+    let snapshot = parse(text).unwrap();
+    let gateway = |name: &str| {
+        let name = PodName { namespace: "n".into(), name: name.into(), service_account: "default".into() };
+        snapshot.workload_named(&name).unwrap().network_gateway.clone().unwrap()
+    };
+    let address = NetworkAddress { network: "west".into(), address: "10.9.0.1".parse().unwrap() };
+    let by_address = Gateway { destination: GatewayDestination::Address(address), hbone_port: 15008 };
+    assert_eq!(gateway("far"), by_address);
+    let service = ServiceName { namespace: "n".into(), hostname: "gw.n".into() };
+    let by_service = Gateway { destination: GatewayDestination::Service(service), hbone_port: 15009 };
+    assert_eq!(gateway("farther"), by_service);
+}
+
+#[test]
+fn an_application_asks_for_a_preamble() {
+    let asked = |tunnel: &str| {
+        let text = format!("workloads: [{{name: p, namespace: n, workloadIps: [10.0.0.1]{tunnel}}}]");
+        let snapshot = parse(&text)?;
+        let workload = snapshot.workload_at("", "10.0.0.1".parse().unwrap()).unwrap();
+        Ok::<_, FileError>(workload.application_tunnel)
+    };
+    assert_eq!(asked("").unwrap(), None);
+    let proxy = asked(", applicationTunnel: {protocol: PROXY}").unwrap();
+    assert_eq!(proxy, Some(ApplicationTunnel { preamble: Preamble::Proxy, port: None }));
+    let other_port = asked(", applicationTunnel: {protocol: NONE, port: 15088}").unwrap().unwrap();
+    assert_eq!((other_port.preamble, other_port.port.map(Into::into)), (Preamble::Nothing, Some(15088u16)));
+    for wrong in ["{protocol: PROXI}", "{port: 15088}", "{protocol: PROXY, port: 0}"] {
+        assert!(asked(&format!(", applicationTunnel: {wrong}")).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use identity::SpiffeId;
 
 use crate::address::{ClientAddr, HopAddr, OriginalDst};
 use crate::explain::{
-    Account, Addressee, Applied, Cause, Connections, Fate, Going, Inbound, Judged, Outbound, Party, Query,
-    Refusal, Tunnel, Way,
+    Account, Addressee, Applied, Beyond, Cause, Connections, Fate, Going, Inbound, Judged, Outbound, Party,
+    Query, Refusal, Tunnel, Way,
 };
 use crate::policy::{Action, Mode, Scope};
 use crate::workload::{PodName, Protocol};
@@ -171,7 +171,7 @@ impl From<&Outbound> for wire::Outbound {
             Addressee::Service(service) => Some(wire::Addressee::Service(service.clone())),
         };
         let going = match &outbound.going {
-            Ok(going) => wire::Where::Going(going.into()),
+            Ok(going) => wire::Where::Going(Box::new(going.into())),
             Err(refusal) => wire::Where::Nowhere(refusal.into()),
         };
         Self { addressee, going: Some(going) }
@@ -189,7 +189,7 @@ impl TryFrom<wire::Outbound> for Outbound {
                 Some(wire::Addressee::Service(service)) => Addressee::Service(service),
             },
             going: match some(wire.going, "way")? {
-                wire::Where::Going(going) => Ok(going.try_into()?),
+                wire::Where::Going(going) => Ok((*going).try_into()?),
                 wire::Where::Nowhere(refusal) => Err(refusal.into()),
             },
         })
@@ -203,6 +203,7 @@ impl From<&Going> for wire::Going {
             at: going.at.as_ref().map(Into::into),
             waypoint: going.waypoint.clone(),
             tunnel: going.tunnel.as_ref().map(Into::into),
+            beyond: going.beyond.as_ref().map(Into::into),
         }
     }
 }
@@ -216,20 +217,17 @@ impl TryFrom<wire::Going> for Going {
             at: wire.at.map(TryInto::try_into).transpose()?,
             waypoint: wire.waypoint,
             tunnel: wire.tunnel.map(TryInto::try_into).transpose()?,
+            beyond: wire.beyond.map(TryInto::try_into).transpose()?,
         })
     }
 }
 
 impl From<&Tunnel> for wire::Tunnel {
     fn from(tunnel: &Tunnel) -> Self {
-        let connections = tunnel.connections.iter();
-        let connections = connections.map(|&Connections { worker, open, dialling, streams }| {
-            wire::Connections { worker, open, dialling, streams }
-        });
         Self {
             target: tunnel.target.clone(),
             expected: tunnel.expected.iter().map(ToString::to_string).collect(),
-            connections: connections.collect(),
+            connections: tunnel.connections.iter().map(Into::into).collect(),
         }
     }
 }
@@ -238,12 +236,41 @@ impl TryFrom<wire::Tunnel> for Tunnel {
     type Error = ExplanationError;
 
     fn try_from(wire: wire::Tunnel) -> Read<Self> {
-        let connections = wire.connections.into_iter();
-        let connections = connections.map(|wire::Connections { worker, open, dialling, streams }| {
-            Connections { worker, open, dialling, streams }
-        });
-        let connections = connections.collect();
+        let connections = wire.connections.into_iter().map(Into::into).collect();
         Ok(Self { target: wire.target, expected: ids(wire.expected, "expected")?, connections })
+    }
+}
+
+impl From<&Beyond> for wire::Beyond {
+    fn from(beyond: &Beyond) -> Self {
+        Self {
+            network: beyond.network.clone(),
+            gateway: beyond.gateway.clone(),
+            expected: beyond.expected.iter().map(ToString::to_string).collect(),
+            connections: beyond.connections.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::Beyond> for Beyond {
+    type Error = ExplanationError;
+
+    fn try_from(wire: wire::Beyond) -> Read<Self> {
+        let connections = wire.connections.into_iter().map(Into::into).collect();
+        let expected = ids(wire.expected, "expected beyond")?;
+        Ok(Self { network: wire.network, gateway: wire.gateway, expected, connections })
+    }
+}
+
+impl From<&Connections> for wire::Connections {
+    fn from(&Connections { worker, open, dialling, streams }: &Connections) -> Self {
+        Self { worker, open, dialling, streams }
+    }
+}
+
+impl From<wire::Connections> for Connections {
+    fn from(wire::Connections { worker, open, dialling, streams }: wire::Connections) -> Self {
+        Self { worker, open, dialling, streams }
     }
 }
 

@@ -47,12 +47,18 @@ fn outbound() -> impl Strategy<Value = Outbound> {
         party().prop_map(Addressee::Workload),
         ".{1,9}".prop_map(Addressee::Service)
     ];
-    let going = (any::<SocketAddr>(), option::of(party()), option::of(".{0,9}"), option::of(tunnel()));
-    let going = going.prop_map(|(hop, at, waypoint, tunnel)| Going {
+    let beyond = (".{0,9}", ".{0,9}", tunnel()).prop_map(|(network, gateway, tunnel)| {
+        let Tunnel { expected, connections, .. } = tunnel;
+        Beyond { network, gateway, expected, connections }
+    });
+    let tunnels = (option::of(tunnel()), option::of(beyond));
+    let going = (any::<SocketAddr>(), option::of(party()), option::of(".{0,9}"), tunnels);
+    let going = going.prop_map(|(hop, at, waypoint, (tunnel, beyond))| Going {
         hop: HopAddr::new(plain(hop)),
         at,
         waypoint,
         tunnel,
+        beyond,
     });
     let going = prop_oneof![going.prop_map(Ok), refusal().prop_map(Err)];
     (addressee, going).prop_map(|(addressee, going)| Outbound { addressee, going })

@@ -91,8 +91,8 @@ pub(super) enum Addressee {
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum Where {
-    #[prost(message, tag = "3")]
-    Going(Going),
+    #[prost(message, boxed, tag = "3")]
+    Going(Box<Going>),
     #[prost(message, tag = "4")]
     Nowhere(Refusal),
 }
@@ -107,6 +107,20 @@ pub(super) struct Going {
     pub(super) waypoint: Option<String>,
     #[prost(message, optional, tag = "4")]
     pub(super) tunnel: Option<Tunnel>,
+    #[prost(message, optional, tag = "5")]
+    pub(super) beyond: Option<Beyond>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Beyond {
+    #[prost(string, tag = "1")]
+    pub(super) network: String,
+    #[prost(string, tag = "2")]
+    pub(super) gateway: String,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) expected: Vec<String>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) connections: Vec<Connections>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -79,14 +79,14 @@ pub(crate) fn new_root() -> Result<(String, String)> {
 /// `more` has it.
 fn workloads(members: &[Member], more: &str) -> Result<String> {
     let mut text = String::from("workloads:\n");
-    for Member { name, addresses, .. } in members {
+    for Member { name, addresses, network, fields, .. } in members {
         let addresses: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
         let addresses = addresses.join(", ");
         writeln!(
             text,
             "- {{uid: cluster1//v1/Pod/test/{name}, name: {name}, namespace: test, serviceAccount: {name}, \
-             workloadIps: [{addresses}], trustDomain: cluster.local, protocol: HBONE, node: node, network: \"\", \
-             services: {{\"test/{name}.test\": {{80: {APPLICATION}}}}}}}"
+             workloadIps: [{addresses}], trustDomain: cluster.local, protocol: HBONE, node: node, network: \"{network}\", \
+             {fields} services: {{\"test/{name}.test\": {{80: {APPLICATION}}}}}}}"
         )?;
     }
     text.push_str(more);

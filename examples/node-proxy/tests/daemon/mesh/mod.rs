@@ -2,13 +2,16 @@
 
 mod agent;
 mod files;
+mod gateway;
 
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use netns::Namespace;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use proxy_core::Config;
 use proxy_core::capture::{self, capture};
 use testkit::http;
@@ -19,6 +22,7 @@ pub(crate) use testkit::listening;
 
 pub(crate) use agent::Agent;
 pub(crate) use files::{Files, new_root};
+pub(crate) use gateway::Gateway;
 
 /// No step of a test takes longer than this; one that does has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -39,6 +43,10 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) namespace: Namespace,
     pub(crate) addresses: Vec<IpAddr>,
+    /// Its network by the workloads file.
+    pub(crate) network: String,
+    /// Further fields there, each with a comma after it.
+    pub(crate) fields: String,
 }
 
 impl From<Pod> for Member {
@@ -47,11 +55,19 @@ impl From<Pod> for Member {
             name: pod.name().into(),
             namespace: pod.namespace().clone(),
             addresses: vec![pod.v4().into(), pod.v6().into()],
+            network: String::new(),
+            fields: String::new(),
         }
     }
 }
 
 impl Member {
+    /// The same, of another network than the default one.
+    pub(crate) fn of(mut self, network: &str) -> Self {
+        self.network = network.into();
+        self
+    }
+
     /// Its address of this family, at a port.
     pub(crate) fn at(&self, family: Family, port: u16) -> SocketAddr {
         let wanted = |address: &&IpAddr| address.is_ipv4() == (family == Family::V4);
@@ -131,6 +147,17 @@ impl Mesh {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.ok_or_else(|| format!("no {name} in {text}"))?.parse()?)
     }
+}
+
+/// The next connection, whose reads have a limit of time, too.
+pub(crate) fn accept(listener: &TcpListener) -> Result<TcpStream> {
+    let mut ready = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut ready, PollTimeout::try_from(LIMIT)?)? == 0 {
+        return Err("nobody connected".into());
+    }
+    let (stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    Ok(stream)
 }
 
 /// Asks again and again, until it is so. For what nothing tells.
