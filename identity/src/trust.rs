@@ -136,6 +136,18 @@ impl Trust {
         SpiffeId::new(of, id.path()).ok()
     }
 
+    /// `id` by the other names of its trust domain: the bundle's own name and the aliases of that, but for the one that `id`
+    /// has. A name by which the id would be too long is left out.
+    ///
+    /// For authorization that names a trust domain by any of its names, as that of Istio's trust domain aliases does.
+    pub fn other_names(&self, id: &SpiffeId) -> Vec<SpiffeId> {
+        let domain = id.trust_domain();
+        let of = self.0.aliases.get(&domain).unwrap_or(&domain);
+        let aliases = self.0.aliases.iter().filter(|(_, other)| *other == of).map(|(alias, _)| alias);
+        let names = std::iter::once(of).chain(aliases).filter(|name| **name != domain);
+        names.filter_map(|name| SpiffeId::new(name, id.path()).ok()).collect()
+    }
+
     /// What is asked of the certificates that peers show.
     pub fn rules(&self) -> Rules {
         self.0.rules

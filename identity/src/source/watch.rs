@@ -58,8 +58,15 @@ impl Watch {
         state.material.clone().ok_or(Ended)
     }
 
+    /// Whether the material or the trouble is another than what was last [seen](Self::see) or waited for. It costs an atomic
+    /// load.
+    pub fn has_changed(&self) -> bool {
+        // A source that has ended changes nothing.
+        self.0.has_changed().unwrap_or(false)
+    }
+
     /// Takes what is there now for seen.
-    pub(super) fn see(&mut self) {
+    pub fn see(&mut self) {
         self.0.mark_unchanged();
     }
 }
