@@ -43,7 +43,7 @@ where
             permit
         };
         let tunnel = client.open(request).await.map_err(|source| PoolError::Open { source })?;
-        Ok(Pooled { tunnel: tunnel.hold(permit), origin })
+        Ok(Pooled { tunnel: tunnel.hold(permit), origin, note: client.note().cloned() })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a pool gives out.
 
+use crate::client::Note;
 use crate::tunnel::{RecvHalf, SendHalf, Tunnel};
 
 /// A tunnel on a pooled connection. Its place there is free again when the tunnel, or both of its halves, are gone.
@@ -7,12 +8,18 @@ use crate::tunnel::{RecvHalf, SendHalf, Tunnel};
 pub struct Pooled {
     pub(super) tunnel: Tunnel,
     pub(super) origin: Origin,
+    pub(super) note: Option<Note>,
 }
 
 impl Pooled {
     /// Where its connection came from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// What its connection was given by [`Client::with_note`](crate::Client::with_note).
+    pub fn note(&self) -> Option<&Note> {
+        self.note.as_ref()
     }
 
     /// The tunnel, which keeps its place by itself.
