@@ -3,20 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use hbone::Client;
+use hbone::{Client, Driver};
+use identity::Role;
 use netns::SocketOptions;
 use socket2::{SockRef, Socket};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::address::{ClientAddr, HopAddr};
 use crate::config::Config;
 use crate::error::{DialError, HandshakeError};
 use crate::pod::{Core, Pod, TunnelKey};
 use crate::policy::Permit;
+use crate::standings::Seat;
 
 /// Plain TCP to a hop, as the pod.
 pub(crate) async fn plain(pod: &Pod, hop: HopAddr) -> Result<TcpStream, DialError> {
@@ -65,30 +67,43 @@ fn from_socket(socket: Socket) -> TcpSocket {
 /// A connection for tunnels to `key`'s hop: TCP, TLS as this pod towards exactly the expected identities, HTTP/2.
 pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, DialError> {
     let pod = &core.pod;
-    let config = pod.credentials.client(&key.expected, SystemTime::now()).map_err(DialError::Credentials)?;
     let stream = plain(pod, key.hop).await?;
     for_tunnels(&stream, &pod.config);
     // A socket that cannot say where it is fails in the handshake.
     let _dialling = stream.local_addr().ok().map(|from| pod.underway.note(from, core.worker));
-    let handshake = async {
-        let mut tls = TlsConnector::from(config)
-            .connect(identity::tls::unnamed(), stream)
-            .await
-            .map_err(HandshakeError::Tls)?;
-        tls.get_mut().1.set_buffer_limit(Some(pod.config.tls_buffer));
-        hbone::client::handshake(tls, &pod.config.hbone).await.map_err(HandshakeError::Http2)
-    };
-    let done =
-        timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut));
-    let (client, driver) = done.map_err(|source| DialError::Handshake { address: key.hop, source })?;
-    let cut = core.cut.clone();
+    let done = timeout(pod.config.handshake_timeout, secure(&core, &key, stream)).await;
+    let secured = done.unwrap_or(Err(HandshakeError::TimedOut));
+    let (seat, client, driver) =
+        secured.map_err(|source| DialError::Handshake { address: key.hop, source })?;
+    let standing = Arc::clone(seat.standing());
     let hop = key.hop;
     // Not tracked: it ends with its last stream, and those are tracked.
     tokio::spawn(async move {
         tokio::select! {
             ended = driver => if let Err(error) = ended { tracing::debug!(%hop, %error, "tunnel connection") },
-            () = cut.cancelled() => {}
+            () = seat.standing().cut().cancelled() => {}
         }
     });
-    Ok(client)
+    Ok(client.with_note(standing))
+}
+
+/// TLS as the pod, with a peer that proves one of the expected identities, then HTTP/2.
+async fn secure(
+    core: &Core,
+    key: &TunnelKey,
+    stream: TcpStream,
+) -> Result<(Seat, Client, Driver<TlsStream<TcpStream>>), HandshakeError> {
+    let credentials = &core.pod.credentials;
+    let config = credentials.client(&key.expected).await.map_err(HandshakeError::Credentials)?;
+    let standings = credentials.authority().standings();
+    let before = standings.moment();
+    let connecting = TlsConnector::from(config).connect(identity::tls::unnamed(), stream);
+    let mut tls = connecting.await.map_err(HandshakeError::Tls)?;
+    let session = tls.get_mut().1;
+    session.set_buffer_limit(Some(core.pod.config.tls_buffer));
+    let proof = identity::tls::peer_proof(session, Role::Server).ok_or(HandshakeError::NoIdentity)?;
+    let seat = standings.enter(proof, before, &core.cut).map_err(HandshakeError::Distrusted)?;
+    let (client, driver) =
+        hbone::client::handshake(tls, &core.pod.config.hbone).await.map_err(HandshakeError::Http2)?;
+    Ok((seat, client, driver))
 }

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use hbone::{ConnectRequest, PoolError, Pooled, Tunnel};
-use identity::SpiffeId;
+use hbone::{ConnectRequest, PoolError, Pooled};
 
 use crate::dial;
 use crate::error::ConnectionError;
@@ -13,6 +12,7 @@ use crate::pod::{Core, TunnelKey};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
 use crate::route::{Route, TunnelRoute, route};
+use crate::standings::Standing;
 
 /// Serves one accepted connection and reports it.
 pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
@@ -40,20 +40,19 @@ async fn forward(
         Route::Tunnel(tunnel) => {
             ongoing.report.tunnel = Some(tunnel.hop);
             let request = headers::request(source, accepted.client, &tunnel);
-            let peer = only(&tunnel.expected);
             let far = open(core, tunnel, request).await?;
-            ongoing.report.peer = peer;
-            Ok(relay::into_tunnel(accepted.stream, far, &core.cut).await)
+            let Some(standing) = standing(&far) else { return Err(ConnectionError::Cut) };
+            ongoing.report.peer = Some(standing.id().clone());
+            let relaying = relay::into_tunnel(accepted.stream, far.into_tunnel(), standing.cut());
+            let (moved, outcome) = relaying.await;
+            Ok((moved, standing.told(outcome)))
         }
     }
 }
 
-/// The identity that an open tunnel's peer has proved, where just one was acceptable.
-fn only(expected: &[SpiffeId]) -> Option<SpiffeId> {
-    match expected {
-        [id] => Some(id.clone()),
-        _ => None,
-    }
+/// That of the connection which the tunnel is in; [`dial::tunnel`] has left it there.
+fn standing(far: &Pooled) -> Option<Arc<Standing>> {
+    Arc::clone(far.note()?).downcast().ok()
 }
 
 /// A tunnel from this core's pool, over a new connection if none has room.
@@ -61,11 +60,11 @@ async fn open(
     core: &Arc<Core>,
     route: TunnelRoute,
     request: ConnectRequest,
-) -> Result<Tunnel, ConnectionError> {
+) -> Result<Pooled, ConnectionError> {
     let key = TunnelKey::from(route);
     let dial = || dial::tunnel(Arc::clone(core), key.clone());
     let opened = core.pool.open(&key, request, dial).await;
-    opened.map(Pooled::into_tunnel).map_err(|error| match error {
+    opened.map_err(|error| match error {
         PoolError::Dial { source } => ConnectionError::Dial(source),
         PoolError::Open { source } => ConnectionError::Open(Arc::new(source)),
         exhausted => ConnectionError::Exhausted(exhausted.to_string()),

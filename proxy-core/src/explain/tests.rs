@@ -44,9 +44,16 @@ fn ask(name: &str, way: Way, client: &str, destination: &str) -> Fate {
     let facts = facts();
     let workload = facts.workload_named(&pod(name)).map(AsRef::as_ref);
     let one = Connections { worker: 1, open: 2, dialling: 0, streams: 3 };
-    fate(&facts, workload, Ports::default(), &query, &|key: &TunnelKey| {
-        if key.hop.port() == 15008 { vec![one] } else { Vec::new() }
-    })
+    fate(
+        &facts,
+        workload,
+        Ports::default(),
+        &query,
+        &|key: &TunnelKey| {
+            if key.hop.port() == 15008 { vec![one] } else { Vec::new() }
+        },
+        &|id| Principal::new(id, Vec::new(), &"cluster.local".parse().unwrap()),
+    )
 }
 
 fn out(name: &str, destination: &str) -> Outbound {
