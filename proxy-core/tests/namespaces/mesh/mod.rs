@@ -4,6 +4,7 @@ mod agent;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 pub(crate) mod foreign_agent;
+mod issuer;
 mod node_agent;
 mod reports;
 mod root;
@@ -28,6 +29,7 @@ use tokio::runtime::Runtime;
 pub(crate) use agent::{Agent, Following};
 #[cfg(feature = "kubernetes")]
 pub(crate) use cluster::{Cluster, description, starting};
+pub(crate) use issuer::{Mood, TestIssuer};
 pub(crate) use node_agent::{NodeAgent, Place, settings, wanted};
 pub(crate) use reports::Reports;
 pub(crate) use root::Root;
