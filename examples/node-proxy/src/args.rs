@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The node's proxy for in-pod traffic redirection.
 ///
@@ -60,6 +60,16 @@ pub(crate) struct Args {
     /// What to log, in the syntax of tracing-subscriber's EnvFilter
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
     pub(crate) log: String,
+}
+
+impl Args {
+    /// The file of the roots that vouch for the pods' own trust domain, where the issuer is not in this process.
+    pub(crate) fn own_roots(&self) -> Option<&Path> {
+        #[cfg(feature = "istio-ca")]
+        return self.istio.ca_address.as_ref().map(|_| self.istio.ca_roots.as_path());
+        #[cfg(not(feature = "istio-ca"))]
+        None
+    }
 }
 
 /// Istio's CA in the place of one in this process.

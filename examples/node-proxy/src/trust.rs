@@ -30,8 +30,7 @@ impl TrustFiles {
     /// Reads all files. `own` vouches for the proxy's own trust domain, if no file does.
     pub(crate) fn read(args: &Args, own: Bundle, provider: Arc<CryptoProvider>) -> Result<Self> {
         let own_domain = own.trust_domain().clone();
-        let mut bundles =
-            args.trust_bundle.iter().map(|flag| BundleFile::of(flag)).collect::<Result<Vec<_>>>()?;
+        let mut bundles = bundle_files(args, &own_domain)?;
         let mut trust = Trust::from(own);
         for file in &mut bundles {
             trust = trust.with_bundle(file.read()?)?;
@@ -90,6 +89,24 @@ impl TrustFiles {
         let lists = Crls::from_pem(&all).context("all of --crl")?;
         trust.with_crls(&lists, RevocationPolicy::default(), algorithms).context("all of --crl")
     }
+}
+
+/// A file for each trust domain at most.
+fn bundle_files(args: &Args, own: &TrustDomain) -> Result<Vec<BundleFile>> {
+    let mut files: Vec<BundleFile> = Vec::new();
+    for flag in &args.trust_bundle {
+        let file = BundleFile::of(flag)?;
+        if files.iter().any(|other| other.trust_domain == file.trust_domain) {
+            bail!("--trust-bundle {flag:?}: there is another for this trust domain");
+        }
+        files.push(file);
+    }
+    if let Some(path) = args.own_roots()
+        && files.iter().all(|file| file.trust_domain != *own)
+    {
+        files.push(BundleFile { trust_domain: own.clone(), path: path.to_owned(), document: None });
+    }
+    Ok(files)
 }
 
 impl BundleFile {

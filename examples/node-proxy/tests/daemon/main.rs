@@ -1,4 +1,4 @@
-//! The program as it is run: its command line, its life, real programs through it, and a peer of another make.
+//! The program as it is run: its command line, its life, whom it believes, real programs through it, and a peer of another make.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_line;
@@ -6,10 +6,11 @@ mod interop;
 mod life;
 mod mesh;
 mod programs;
+mod trust;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cases = [command_line::cases(), life::cases(), programs::cases(), interop::cases()];
+    let cases = [command_line::cases(), life::cases(), trust::cases(), programs::cases(), interop::cases()];
     testkit::kernel::run(cases.into_iter().flatten().collect())
 }

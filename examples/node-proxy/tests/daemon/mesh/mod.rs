@@ -5,6 +5,7 @@ mod files;
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ pub(crate) use testkit::child::Child;
 pub(crate) use testkit::listening;
 
 pub(crate) use agent::Agent;
-pub(crate) use files::{Files, new_root};
+pub(crate) use files::{Files, new_root, revocation_list};
 
 /// No step of a test takes longer than this; one that does has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -39,6 +40,7 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) namespace: Namespace,
     pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) trust_domain: String,
 }
 
 impl From<Pod> for Member {
@@ -47,11 +49,17 @@ impl From<Pod> for Member {
             name: pod.name().into(),
             namespace: pod.namespace().clone(),
             addresses: vec![pod.v4().into(), pod.v6().into()],
+            trust_domain: "cluster.local".into(),
         }
     }
 }
 
 impl Member {
+    /// The same, of another trust domain.
+    pub(crate) fn of(self, trust_domain: &str) -> Self {
+        Self { trust_domain: trust_domain.into(), ..self }
+    }
+
     /// Its address of this family, at a port.
     pub(crate) fn at(&self, family: Family, port: u16) -> SocketAddr {
         let wanted = |address: &&IpAddr| address.is_ipv4() == (family == Family::V4);
@@ -92,8 +100,13 @@ impl Mesh {
 
     /// Starts `node-proxy`, which then waits for an agent's word.
     pub(crate) fn start_with(node: &Namespace, files: Files) -> Result<Self> {
+        let command = files.command();
+        Self::start_as(node, files, command)
+    }
+
+    /// [`start_with`](Self::start_with), by a command line of the test's own.
+    pub(crate) fn start_as(node: &Namespace, files: Files, mut command: Command) -> Result<Self> {
         let mut agent = Agent::start(&files.zds())?;
-        let mut command = files.command();
         command.args(["--ready", &READY.to_string(), "--stats", &STATS.to_string()]);
         command.args(["--admin", &ADMIN.to_string()]);
         let proxy = Child::start("node-proxy", &mut command, node, &files.log("node-proxy"))?;
