@@ -194,3 +194,32 @@ impl fmt::Debug for Trust {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_goes_by_every_name_of_its_trust_domain() {
+        let domain = |text: &str| text.parse::<TrustDomain>().unwrap();
+        let bundles = ["new", "foreign"].map(|name| Bundle::of_nobody(domain(name)));
+        let trust = Trust::new(bundles).unwrap();
+        let trust = trust.with_alias(domain("old"), domain("new")).unwrap();
+        let trust = trust.with_alias(domain("older"), domain("new")).unwrap();
+        let trust = trust.with_alias(domain("strange"), domain("foreign")).unwrap();
+        for (id, others) in [
+            ("spiffe://new/a/b", vec!["spiffe://old/a/b", "spiffe://older/a/b"]),
+            ("spiffe://old/a/b", vec!["spiffe://new/a/b", "spiffe://older/a/b"]),
+            ("spiffe://foreign/a", vec!["spiffe://strange/a"]),
+            ("spiffe://unknown/a", vec![]),
+        ] {
+            let named = trust.other_names(&id.parse().unwrap());
+            assert_eq!(named.iter().map(SpiffeId::as_str).collect::<Vec<_>>(), others, "{id}");
+        }
+        // By the longest id, a longer name is none.
+        let id: SpiffeId =
+            format!("spiffe://old/{}", "a".repeat(2048 - "spiffe://old/".len())).parse().unwrap();
+        let named = trust.other_names(&id);
+        assert_eq!(named.iter().map(|id| id.trust_domain()).collect::<Vec<_>>(), [domain("new")]);
+    }
+}

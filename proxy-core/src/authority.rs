@@ -71,7 +71,7 @@ impl Authority {
         self.cache.lease(id)
     }
 
-    /// Who has proved `id`, to policy.
+    /// Who has proved `id`, to policy, by the names that its trust domain has now.
     pub(crate) fn principal(&self, id: SpiffeId) -> Principal {
         let other_names = self.trust.current().other_names(&id);
         Principal::new(id, other_names, &self.trust_domain)

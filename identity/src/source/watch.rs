@@ -108,3 +108,24 @@ impl Default for Publisher {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_has_changed_is_told_until_it_is_seen() {
+        let publisher = Publisher::new();
+        let mut watch = publisher.watch();
+        let other = watch.clone();
+        assert!(!watch.has_changed());
+        publisher.report(SourceError::Deadline { limit: Duration::ZERO });
+        assert!(watch.has_changed());
+        watch.see();
+        assert!(!watch.has_changed() && other.has_changed());
+        drop(publisher);
+        assert!(!watch.has_changed(), "nothing will change any more");
+    }
+}
