@@ -33,6 +33,7 @@ pub(crate) fn cases() -> Vec<Case> {
         test("an_issuer_that_fails_may_come_back", an_issuer_that_fails_may_come_back),
         test("a_pod_of_another_trust_domain_is_recognised", a_pod_of_another_trust_domain_is_recognised),
         test("without_its_root_a_live_peer_is_cut", without_its_root_a_live_peer_is_cut),
+        test("trust_that_changes_and_a_connection_at_once", trust_that_changes_and_a_connection_at_once),
         test("a_revoked_peer_is_cut", a_revoked_peer_is_cut),
         test("an_alias_is_as_good_as_the_name", an_alias_is_as_good_as_the_name),
     ]
@@ -378,6 +379,35 @@ fn without_its_root_a_live_peer_is_cut() -> Outcome {
     ours.replace(ours.current().without(&"example.org".parse()?));
     wait_for(|| Ok(scene.connections()? == 0))?;
     converse(&near, &far)
+}
+
+/// Connections that come while a root is taken away are cut or refused: none is left whose peer nobody believes.
+fn trust_that_changes_and_a_connection_at_once() -> Outcome {
+    let scene = Federation::of_example_org(unshared())?;
+    let _listener = crate::mesh::listen(&scene.stranger, APPLICATION)?;
+    let (ours, theirs) = (scene.mesh.shared.authority.trust(), scene.foreign.authority.trust());
+    let mut opened = 0;
+    for round in 0..20 {
+        scene.federate()?;
+        let streams = std::thread::scope(|scope| -> Result<Vec<TcpStream>> {
+            let opening = scope.spawn(|| {
+                let connecting = (0..20).filter_map(|_| connect(&scene.client, scene.address()).ok());
+                connecting.collect::<Vec<_>>()
+            });
+            match round % 2 {
+                0 => ours.replace(ours.current().without(&"example.org".parse()?)),
+                _ => theirs.replace(theirs.current().without(&trust_domain())),
+            }
+            Ok(opening.join().map_err(|_| "it panicked")?)
+        })?;
+        opened += streams.len();
+        for stream in streams {
+            // It ends, one way or the other, and not by our patience.
+            assert!(is_turned_away(&stream), "a connection lives whose peer nobody believes");
+        }
+    }
+    assert!(opened > 0);
+    Ok(())
 }
 
 fn a_revoked_peer_is_cut() -> Outcome {
