@@ -1,5 +1,6 @@
 //! The side that asks for tunnels.
 
+use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +52,7 @@ where
     let queue = Queue::new(config.max_send_buffer_size);
     let (greeting, greeted) = greeting();
     let driver = Driver::new(connection, guard, Windows::new(config), greeting);
-    Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
+    Ok((Client { send, terms: Arc::new(terms), queue, greeted, note: None }, driver))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -63,7 +64,11 @@ pub struct Client {
     terms: Arc<Terms>,
     queue: Queue,
     greeted: Greeted,
+    note: Option<Note>,
 }
+
+/// What a caller keeps with a connection.
+pub type Note = Arc<dyn Any + Send + Sync>;
 
 #[derive(Debug)]
 struct Terms {
@@ -104,6 +109,18 @@ impl Client {
         self.terms.draining.load(Ordering::Relaxed)
             || matches!(ready, Poll::Ready(Err(_)))
             || self.terms.carrier.get().is_some_and(Self::is_closed)
+    }
+
+    /// The same, with something of the caller's that belongs to the connection: who its peer is, or what will have ended it.
+    /// Whoever gets a tunnel on it from a pool [gets it too](crate::Pooled::note).
+    #[must_use]
+    pub fn with_note(self, note: Note) -> Self {
+        Self { note: Some(note), ..self }
+    }
+
+    /// What it was [given](Self::with_note).
+    pub fn note(&self) -> Option<&Note> {
+        self.note.as_ref()
     }
 
     /// How many tunnels may be open at once: the smaller of our limit and the peer's as last announced. More wait in

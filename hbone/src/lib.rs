@@ -101,7 +101,7 @@ mod sync {
     pub(crate) use std::sync::{Mutex, PoisonError};
 }
 
-pub use client::Client;
+pub use client::{Client, Note};
 pub use config::{Config, ConfigError, Setting};
 pub use connect::{ConnectRequest, MalformedRequest, Refusal};
 pub use driver::Driver;

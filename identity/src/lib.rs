@@ -103,6 +103,7 @@ mod error;
 mod expected;
 mod pem;
 mod private_key;
+mod proof;
 mod revocation;
 mod service_account;
 mod shared_trust;
@@ -126,6 +127,7 @@ pub use error::{
     PathError, PemError, ServiceAccountError, SvidError, TlsError, TrustError, Unexpected, VerifyError,
 };
 pub use expected::{Authorizer, Expected};
+pub use proof::Proof;
 pub use revocation::{Crls, CrlsError, ExpiredCrl, RevocationError, RevocationPolicy, UnknownStatus};
 pub use service_account::ServiceAccount;
 pub use shared_trust::SharedTrust;

@@ -10,7 +10,7 @@ use crate::trust::Trust;
 ///
 /// Every handshake asks for the value at the moment when the peer's certificate arrives: what was taken away is refused
 /// from then on, by configurations that were made long before. Connections that are already there are not cut; whoever
-/// has them [`watch`](Self::watch)es, and [`verify`](crate::verify())s the peer's chain again.
+/// has them keeps a [`Proof`](crate::Proof) of each, [`watch`](Self::watch)es, and checks it again.
 ///
 /// A change that fails changes nothing, so that the last good value stays. Cloning shares: it is one value still.
 #[derive(Clone, Debug)]

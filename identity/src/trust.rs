@@ -136,6 +136,18 @@ impl Trust {
         SpiffeId::new(of, id.path()).ok()
     }
 
+    /// `id` by the other names of its trust domain: the bundle's own name and the aliases of that, but for the one that `id`
+    /// has. A name by which the id would be too long is left out.
+    ///
+    /// For authorization that names a trust domain by any of its names, as that of Istio's trust domain aliases does.
+    pub fn other_names(&self, id: &SpiffeId) -> Vec<SpiffeId> {
+        let domain = id.trust_domain();
+        let of = self.0.aliases.get(&domain).unwrap_or(&domain);
+        let aliases = self.0.aliases.iter().filter(|(_, other)| *other == of).map(|(alias, _)| alias);
+        let names = std::iter::once(of).chain(aliases).filter(|name| **name != domain);
+        names.filter_map(|name| SpiffeId::new(name, id.path()).ok()).collect()
+    }
+
     /// What is asked of the certificates that peers show.
     pub fn rules(&self) -> Rules {
         self.0.rules
@@ -180,5 +192,34 @@ impl fmt::Debug for Trust {
             .field("rules", &self.0.rules)
             .field("revocation", &self.0.revocation)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_goes_by_every_name_of_its_trust_domain() {
+        let domain = |text: &str| text.parse::<TrustDomain>().unwrap();
+        let bundles = ["new", "foreign"].map(|name| Bundle::of_nobody(domain(name)));
+        let trust = Trust::new(bundles).unwrap();
+        let trust = trust.with_alias(domain("old"), domain("new")).unwrap();
+        let trust = trust.with_alias(domain("older"), domain("new")).unwrap();
+        let trust = trust.with_alias(domain("strange"), domain("foreign")).unwrap();
+        for (id, others) in [
+            ("spiffe://new/a/b", vec!["spiffe://old/a/b", "spiffe://older/a/b"]),
+            ("spiffe://old/a/b", vec!["spiffe://new/a/b", "spiffe://older/a/b"]),
+            ("spiffe://foreign/a", vec!["spiffe://strange/a"]),
+            ("spiffe://unknown/a", vec![]),
+        ] {
+            let named = trust.other_names(&id.parse().unwrap());
+            assert_eq!(named.iter().map(SpiffeId::as_str).collect::<Vec<_>>(), others, "{id}");
+        }
+        // By the longest id, a longer name is none.
+        let id: SpiffeId =
+            format!("spiffe://old/{}", "a".repeat(2048 - "spiffe://old/".len())).parse().unwrap();
+        let named = trust.other_names(&id);
+        assert_eq!(named.iter().map(|id| id.trust_domain()).collect::<Vec<_>>(), [domain("new")]);
     }
 }

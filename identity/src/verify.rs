@@ -13,7 +13,7 @@ use crate::spiffe_id::SpiffeId;
 use crate::trust::Trust;
 
 /// Which end of the connection the chain's owner is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// It connected.
     Client,

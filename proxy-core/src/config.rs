@@ -42,7 +42,7 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Longest TLS and HTTP/2 handshake, on both sides. Bounds what a silent peer holds (10 s, s2n's default).
     pub handshake_timeout: Duration,
-    /// Life of the SVIDs that the embedded CA issues; renewed at half of it (1 h).
+    /// Life of the SVIDs that an embedded CA is to issue; renewed at about half of it (1 h).
     pub svid_lifetime: Duration,
     /// Bytes of TLS records that may wait for a slow socket (512 KiB: two frames, so that one is written while the next is made).
     pub tls_buffer: usize,

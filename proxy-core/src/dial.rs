@@ -3,11 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use hbone::{Client, Driver};
+use identity::{Role, SpiffeId};
 use netns::SocketOptions;
-use rustls::ClientConfig;
 use socket2::{SockRef, Socket};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -21,6 +20,7 @@ use crate::error::{DialError, HandshakeError};
 use crate::hand_over::HandOver;
 use crate::pod::{Core, Pod, TunnelKey};
 use crate::policy::Permit;
+use crate::standings::Seat;
 
 /// Plain TCP to a hop, as the pod.
 pub(crate) async fn plain(pod: &Pod, hop: HopAddr) -> Result<TcpStream, DialError> {
@@ -74,48 +74,57 @@ fn from_socket(socket: Socket) -> TcpSocket {
 /// A connection for tunnels to `key`'s hop: TCP, TLS as this pod towards exactly the expected identities, HTTP/2.
 pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, DialError> {
     let pod = &core.pod;
-    let config = pod.credentials.client(&key.expected, SystemTime::now()).map_err(DialError::Credentials)?;
     let stream = plain(pod, key.hop).await?;
     for_tunnels(&stream, &pod.config);
     // A socket that cannot say where it is fails in the handshake.
     let _dialling = stream.local_addr().ok().map(|from| pod.underway.note(from, core.worker));
-    let done = secure(pod, config, stream).await;
-    let (client, driver) = done.map_err(|source| DialError::Handshake { address: key.hop, source })?;
-    spawn(&core, key.hop.to_string(), driver);
-    Ok(client)
+    let secured = secure(&core, &key.expected, key.hop.to_string(), stream).await;
+    secured.map_err(|source| DialError::Handshake { address: key.hop, source })
 }
 
-/// TLS and HTTP/2 over `stream`, within the limit of time.
+/// A connection for tunnels over `stream`, within the limit of time: TLS as the pod, with a peer that proves one of the expected identities,
+/// then HTTP/2. It is kept going until it is done, or cut, and has its [`Standing`](crate::standings::Standing) as its note.
 pub(crate) async fn secure<T>(
-    pod: &Pod,
-    config: Arc<ClientConfig>,
+    core: &Core,
+    expected: &[SpiffeId],
+    peer: String,
     stream: T,
-) -> Result<(Client, Driver<TlsStream<T>>), HandshakeError>
+) -> Result<Client, HandshakeError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let handshake = async {
-        let mut tls = TlsConnector::from(config)
-            .connect(identity::tls::unnamed(), stream)
-            .await
-            .map_err(HandshakeError::Tls)?;
-        tls.get_mut().1.set_buffer_limit(Some(pod.config.tls_buffer));
-        hbone::client::handshake(tls, &pod.config.hbone).await.map_err(HandshakeError::Http2)
-    };
-    timeout(pod.config.handshake_timeout, handshake).await.unwrap_or(Err(HandshakeError::TimedOut))
-}
-
-/// Keeps a connection to `peer` going until it is done, or cut.
-pub(crate) fn spawn<T>(core: &Core, peer: String, driver: Driver<T>)
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let cut = core.cut.clone();
+    let handshake = timeout(core.pod.config.handshake_timeout, handshake(core, expected, stream));
+    let (seat, client, driver) = handshake.await.unwrap_or(Err(HandshakeError::TimedOut))?;
+    let standing = Arc::clone(seat.standing());
     // Not tracked: it ends with its last stream, and those are tracked.
     tokio::spawn(async move {
         tokio::select! {
             ended = driver => if let Err(error) = ended { tracing::debug!(%peer, %error, "tunnel connection") },
-            () = cut.cancelled() => {}
+            () = seat.standing().cut().cancelled() => {}
         }
     });
+    Ok(client.with_note(standing))
+}
+
+async fn handshake<T>(
+    core: &Core,
+    expected: &[SpiffeId],
+    stream: T,
+) -> Result<(Seat, Client, Driver<TlsStream<T>>), HandshakeError>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let credentials = &core.pod.credentials;
+    let config = credentials.client(expected).await.map_err(HandshakeError::Credentials)?;
+    let standings = credentials.authority().standings();
+    let before = standings.moment();
+    let connecting = TlsConnector::from(config).connect(identity::tls::unnamed(), stream);
+    let mut tls = connecting.await.map_err(HandshakeError::Tls)?;
+    let session = tls.get_mut().1;
+    session.set_buffer_limit(Some(core.pod.config.tls_buffer));
+    let proof = identity::tls::peer_proof(session, Role::Server).ok_or(HandshakeError::NoIdentity)?;
+    let seat = standings.enter(proof, before, &core.cut).map_err(HandshakeError::Distrusted)?;
+    let (client, driver) =
+        hbone::client::handshake(tls, &core.pod.config.hbone).await.map_err(HandshakeError::Http2)?;
+    Ok((seat, client, driver))
 }

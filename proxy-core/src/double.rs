@@ -10,13 +10,13 @@
 //! Connections of both layers are shared, each in a pool of its own.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use hbone::{Client, ConnectRequest, Pool, PoolConfig, PoolError, Pooled, Target, Tunnel};
+use hbone::{Client, ConnectRequest, Pool, PoolConfig, PoolError, Pooled, Target};
 use identity::SpiffeId;
 
 use crate::dial;
-use crate::error::{CredentialsError, DialError, HandshakeError};
+use crate::error::{DialError, HandshakeError};
 use crate::pod::{Core, TunnelKey};
 use crate::route::DoubleRoute;
 
@@ -53,9 +53,6 @@ pub enum DoubleError {
     /// Outer: the gateway did not open the tunnel.
     #[error("outer layer: opening the tunnel to the far end")]
     Outer(#[source] Arc<hbone::OpenError>),
-    /// Inner: there is no SVID to show.
-    #[error("inner layer: no certificate for this pod")]
-    Credentials(#[source] Arc<CredentialsError>),
     /// Inner: the far end's handshake failed, or it is not whom it should be.
     #[error("inner layer: handshake with the far end")]
     FarEnd(#[source] Arc<HandshakeError>),
@@ -87,11 +84,10 @@ pub(crate) async fn open(
     core: &Arc<Core>,
     route: DoubleRoute,
     requests: Requests,
-) -> Result<Tunnel, DoubleError> {
+) -> Result<Pooled, DoubleError> {
     let key = DoubleKey::from(route);
     let dial = || connect(Arc::clone(core), key.clone(), requests.outer);
-    let opened = core.double.open(&key, requests.inner, dial).await;
-    opened.map(Pooled::into_tunnel).map_err(|error| match error {
+    core.double.open(&key, requests.inner, dial).await.map_err(|error| match error {
         PoolError::Dial { source } => (*source).clone(),
         PoolError::Open { source } => DoubleError::Inner(Arc::new(source)),
         exhausted => DoubleError::Exhausted(exhausted.to_string()),
@@ -100,13 +96,10 @@ pub(crate) async fn open(
 
 /// A connection to `key`'s far end: a tunnel of its gateway, TLS as this pod towards exactly the expected identities, HTTP/2.
 async fn connect(core: Arc<Core>, key: DoubleKey, request: ConnectRequest) -> Result<Client, DoubleError> {
-    let config = core.pod.credentials.client(&key.expected, SystemTime::now());
-    let config = config.map_err(|error| DoubleError::Credentials(Arc::new(error)))?;
     let outer = beneath(&core, key.outer, request).await?;
     let carrier = outer.client().clone();
-    let secured = dial::secure(&core.pod, config, outer.into_tunnel()).await;
-    let (client, driver) = secured.map_err(|error| DoubleError::FarEnd(Arc::new(error)))?;
-    dial::spawn(&core, key.target.to_string(), driver);
+    let secured = dial::secure(&core, &key.expected, key.target.to_string(), outer.into_tunnel()).await;
+    let client = secured.map_err(|error| DoubleError::FarEnd(Arc::new(error)))?;
     Ok(client.carried_by(carrier))
 }
 

@@ -39,6 +39,9 @@ pub enum ConnectionError {
     /// What the application asks to be told does not go into a PROXY header.
     #[error("telling the application who comes")]
     HandOver(#[source] TlvError),
+    /// The peer is not believed any more, since trust has changed.
+    #[error("the peer is not believed any more")]
+    Distrusted(#[source] Arc<identity::VerifyError>),
     /// The next hop or the application could not be reached.
     #[error("dialling")]
     Dial(#[source] Arc<DialError>),
@@ -130,9 +133,6 @@ pub enum DialError {
         #[source]
         source: io::Error,
     },
-    /// There is no SVID to show.
-    #[error("no certificate for this pod")]
-    Credentials(#[source] CredentialsError),
     /// The TLS or HTTP/2 handshake failed.
     #[error("handshake with {address}")]
     Handshake {
@@ -166,15 +166,18 @@ pub enum HandshakeError {
     /// The peer proved no identity, though the configuration demands one.
     #[error("the peer has no identity")]
     NoIdentity,
+    /// Trust has changed while it was made, and the peer is not believed any more.
+    #[error("the peer is not believed any more")]
+    Distrusted(#[source] identity::VerifyError),
 }
 
 /// Why a pod has no usable certificate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// The CA did not issue one.
-    #[error("issuing the SVID")]
-    Issue(#[source] identity::IssueError),
+    /// None was issued.
+    #[error("waiting for the SVID")]
+    Source(#[from] identity::source::CacheError),
     /// TLS cannot be configured with it.
     #[error("configuring TLS")]
     Tls(#[source] identity::TlsError),

@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use hbone::{Arrival, Incoming, Refusal, Server, Target};
-use identity::SpiffeId;
+use identity::Role;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -19,17 +18,19 @@ use crate::error::{ConnectionError, HandshakeError};
 use crate::hand_over::HandOver;
 use crate::listen::Accepted;
 use crate::pod::Core;
-use crate::policy::{Permit, Question};
+use crate::policy::{Permit, Principal, Question};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
+use crate::standings::Seat;
 use crate::workload::{Admission, Snapshot, Workload};
 
 /// Who is at the other end of a connection, and which of our addresses it came to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Peer {
     client: ClientAddr,
-    id: SpiffeId,
+    principal: Principal,
     local: LocalAddr,
+    seat: Seat,
 }
 
 /// What comes of a request that may pass.
@@ -45,7 +46,7 @@ pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
     let limit = core.pod.config.handshake_timeout;
     let secured = timeout(limit, secure(&core, accepted)).await.unwrap_or(Err(HandshakeError::TimedOut));
     match secured {
-        Ok((peer, server)) => tunnels(&core, &peer, server).await,
+        Ok((peer, server)) => tunnels(&core, &Arc::new(peer), server).await,
         Err(error) => {
             let outcome = Err(ConnectionError::Handshake(Arc::new(error)));
             ongoing.end(outcome, core.pod.observer.as_ref());
@@ -58,23 +59,28 @@ async fn secure(
     core: &Core,
     accepted: Accepted,
 ) -> Result<(Peer, Server<TlsStream<TcpStream>>), HandshakeError> {
-    let config = core.pod.credentials.server(SystemTime::now()).map_err(HandshakeError::Credentials)?;
+    let credentials = &core.pod.credentials;
+    let config = credentials.server().await.map_err(HandshakeError::Credentials)?;
+    let standings = credentials.authority().standings();
+    let before = standings.moment();
     let local = accepted.stream.local_addr().map(LocalAddr::new).map_err(HandshakeError::Tls)?;
     dial::for_tunnels(&accepted.stream, &core.pod.config);
     let mut tls = TlsAcceptor::from(config).accept(accepted.stream).await.map_err(HandshakeError::Tls)?;
     let session = tls.get_mut().1;
     session.set_buffer_limit(Some(core.pod.config.tls_buffer));
-    let id = identity::tls::peer_id(session).ok_or(HandshakeError::NoIdentity)?;
+    let proof = identity::tls::peer_proof(session, Role::Client).ok_or(HandshakeError::NoIdentity)?;
+    let seat = standings.enter(proof, before, &core.cut).map_err(HandshakeError::Distrusted)?;
+    let principal = credentials.principal(seat.standing().id().clone());
     let server =
         hbone::server::handshake(tls, &core.pod.config.hbone).await.map_err(HandshakeError::Http2)?;
-    Ok((Peer { client: accepted.client, id, local }, server))
+    Ok((Peer { client: accepted.client, principal, local, seat }, server))
 }
 
 /// Takes tunnels until the peer is done, or until we are and those that run have ended.
-async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<TcpStream>>) {
+async fn tunnels(core: &Arc<Core>, peer: &Arc<Peer>, mut server: Server<TlsStream<TcpStream>>) {
     let drain = &core.pod.drain;
     let mut closing = pin!(drain.closing().cancelled());
-    let mut cut = pin!(core.cut.cancelled());
+    let mut cut = pin!(peer.seat.standing().cut().cancelled());
     let mut told = false;
     loop {
         let arrival = tokio::select! {
@@ -88,7 +94,7 @@ async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<Tcp
         };
         match arrival {
             Some(Ok(Arrival::Connect(incoming))) => {
-                tokio::spawn(drain.track(tunnel(Arc::clone(core), peer.clone(), incoming)));
+                tokio::spawn(drain.track(tunnel(Arc::clone(core), Arc::clone(peer), incoming)));
             }
             Some(Ok(Arrival::Malformed(malformed))) => {
                 let error = ConnectionError::Malformed(malformed.to_string());
@@ -96,7 +102,7 @@ async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<Tcp
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
-                tracing::debug!(peer = %peer.id, %error, "tunnel connection");
+                tracing::debug!(peer = %peer.principal.id(), %error, "tunnel connection");
                 return;
             }
             None => return,
@@ -105,7 +111,7 @@ async fn tunnels(core: &Arc<Core>, peer: &Peer, mut server: Server<TlsStream<Tcp
 }
 
 /// Serves one tunnel and reports it.
-async fn tunnel(core: Arc<Core>, peer: Peer, incoming: Incoming) {
+async fn tunnel(core: Arc<Core>, peer: Arc<Peer>, incoming: Incoming) {
     let mut ongoing = begin(&core, &peer);
     let relayed = forward(&core, &peer, incoming, &mut ongoing).await;
     ongoing.end(relayed, core.pod.observer.as_ref());
@@ -113,7 +119,7 @@ async fn tunnel(core: Arc<Core>, peer: Peer, incoming: Incoming) {
 
 fn begin(core: &Core, peer: &Peer) -> Ongoing {
     let mut ongoing = Ongoing::begin(Direction::Inbound, &core.pod.name, peer.client);
-    ongoing.report.peer = Some(peer.id.clone());
+    ongoing.report.peer = Some(peer.principal.id().clone());
     ongoing
 }
 
@@ -134,7 +140,8 @@ async fn forward(
     };
     let tunnel = incoming.accept().map_err(|error| ConnectionError::Accept(Arc::new(error)))?;
     let (moved, outcome) = relay::from_tunnel(tunnel, application, admission.cut()).await;
-    Ok((moved, admission.denied().map_or(outcome, |denied| Err(ConnectionError::Denied(denied)))))
+    let outcome = admission.denied().map_or(outcome, |denied| Err(ConnectionError::Denied(denied)));
+    Ok((moved, peer.seat.standing().told(outcome)))
 }
 
 /// Everything that is asked before the application hears of a tunnel.
@@ -142,11 +149,12 @@ fn admit(core: &Core, peer: &Peer, target: &Target) -> Result<Admitted, Connecti
     let snapshot = core.pod.facts.load();
     let workload = snapshot.workload_named(&core.pod.name).ok_or(ConnectionError::UnknownPod)?;
     let destination = our_address(&snapshot, workload, core.pod.config.ports, peer.local, target)?;
-    let from = (peer.client, &peer.id);
+    let from = (peer.client, peer.principal.id());
     let hand_over = HandOver::of_tunnel(&snapshot, workload, from, target, destination);
     let hand_over = hand_over.map_err(ConnectionError::HandOver)?;
-    let question = Question { client: peer.client, peer: Some(&peer.id), destination };
-    let (permit, admission) = core.pod.facts.admit(&core.pod.name, &question, &core.cut)?;
+    let question = Question { client: peer.client, peer: Some(&peer.principal), destination };
+    let cut = peer.seat.standing().cut();
+    let (permit, admission) = core.pod.facts.admit(&core.pod.name, &question, cut)?;
     Ok(Admitted { permit, admission, hand_over })
 }
 
@@ -184,7 +192,7 @@ fn refuse(incoming: Incoming, error: ConnectionError) -> Result<Relayed, Connect
 fn refusal(error: &ConnectionError) -> Refusal {
     match error {
         ConnectionError::NotOurs { .. } | ConnectionError::Malformed(_) => Refusal::Malformed,
-        ConnectionError::Denied(_) => Refusal::Denied,
+        ConnectionError::Denied(_) | ConnectionError::Distrusted(_) => Refusal::Denied,
         ConnectionError::NotCaptured
         | ConnectionError::UnknownPod
         | ConnectionError::NoRoute(_)

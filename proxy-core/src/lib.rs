@@ -32,13 +32,17 @@
 //! let trust_domain = "cluster.local".parse()?;
 //! let snapshot = workload::file::parse(&std::fs::read_to_string("workloads.yaml")?, &trust_domain)?;
 //! let config = Config::default();
-//! let ca = identity::Ca::generate(trust_domain)?;
+//! let workers = Workers::start(std::thread::available_parallelism()?)?;
+//! let ca = identity::Ca::generate(trust_domain.clone())?;
+//! let trust = identity::SharedTrust::from(ca.bundle().clone());
+//! let issuer = Arc::new(identity::source::EmbeddedCa::new(ca, config.svid_lifetime));
+//! let authority = Authority::start(trust_domain, issuer, trust, identity::tls::aws_lc_rs(), &workers);
 //! let shared = Shared {
-//!     authority: Arc::new(Authority::new(ca, identity::tls::aws_lc_rs(), config.svid_lifetime)),
+//!     authority: Arc::new(authority),
 //!     config: Arc::new(config),
 //!     facts: Arc::new(Facts::new(snapshot)),
 //!     observer: Arc::new(AccessLog),
-//!     workers: Arc::new(Workers::start(std::thread::available_parallelism()?)?),
+//!     workers: Arc::new(workers),
 //! };
 //! let follower = zds::proxy::Follower::new("/run/agent.sock".as_ref(), Node::new(shared)?);
 //! let node = follower.run(&Default::default()).await;
@@ -56,6 +60,7 @@
 
 mod address;
 pub mod agent;
+mod authority;
 pub mod capture;
 mod config;
 mod credentials;
@@ -79,14 +84,15 @@ mod proxy;
 mod relay;
 mod report;
 pub mod route;
+mod standings;
 mod underway;
 mod workers;
 pub mod workload;
 pub mod zds;
 
 pub use address::{ClientAddr, HopAddr, LocalAddr, OriginalDst};
+pub use authority::Authority;
 pub use config::{Config, Ports};
-pub use credentials::Authority;
 pub use double::DoubleError;
 pub use error::{ConnectionError, CredentialsError, DialError, HandshakeError, Side};
 pub use listeners::{GivenError, ListenError, Listeners};

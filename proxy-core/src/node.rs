@@ -41,7 +41,7 @@ impl AddError {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::OwnNamespace | Self::Given(_) | Self::Start(StartError::Identity(_)) => false,
-            Self::Start(StartError::Listen(_)) => true,
+            Self::Start(StartError::Listen(_) | StartError::Lease(_)) => true,
         }
     }
 }

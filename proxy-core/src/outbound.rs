@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use hbone::{ConnectRequest, PoolError, Pooled, Tunnel};
-use identity::SpiffeId;
+use hbone::{ConnectRequest, PoolError, Pooled};
 
 use crate::dial;
 use crate::double::{self, Requests};
@@ -14,6 +13,7 @@ use crate::pod::{Core, TunnelKey};
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
 use crate::route::{Route, TunnelRoute, route};
+use crate::standings::Standing;
 
 /// Serves one accepted connection and reports it.
 pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted) {
@@ -41,31 +41,33 @@ async fn forward(
         Route::Tunnel(tunnel) => {
             ongoing.report.tunnel = Some(tunnel.hop);
             let request = headers::request(source, accepted.client, &tunnel);
-            let peer = only(&tunnel.expected);
             let far = open(core, tunnel, request).await?;
-            ongoing.report.peer = peer;
-            Ok(relay::into_tunnel(accepted.stream, far, &core.cut).await)
+            through(accepted, far, ongoing).await
         }
         Route::Double(double) => {
             ongoing.report.tunnel = Some(double.outer.hop);
             let outer = headers::request(source, accepted.client, &double.outer);
             let requests = Requests { inner: headers::from_network(source, outer.clone()), outer };
-            let peer = only(&double.expected);
             // In a box: few connections go this way, and all others need not have room for it.
             let opening = Box::pin(double::open(core, double, requests));
             let far = opening.await.map_err(ConnectionError::Double)?;
-            ongoing.report.peer = peer;
-            Ok(relay::into_tunnel(accepted.stream, far, &core.cut).await)
+            through(accepted, far, ongoing).await
         }
     }
 }
 
-/// The identity that an open tunnel's peer has proved, where just one was acceptable.
-fn only(expected: &[SpiffeId]) -> Option<SpiffeId> {
-    match expected {
-        [id] => Some(id.clone()),
-        _ => None,
-    }
+/// Relays through a tunnel, for as long as its peer is believed.
+async fn through(accepted: Accepted, far: Pooled, ongoing: &mut Ongoing) -> Result<Relayed, ConnectionError> {
+    let Some(standing) = standing(&far) else { return Err(ConnectionError::Cut) };
+    ongoing.report.peer = Some(standing.id().clone());
+    let relaying = relay::into_tunnel(accepted.stream, far.into_tunnel(), standing.cut());
+    let (moved, outcome) = relaying.await;
+    Ok((moved, standing.told(outcome)))
+}
+
+/// That of the connection which the tunnel is in; [`dial::secure`] has left it there.
+fn standing(far: &Pooled) -> Option<Arc<Standing>> {
+    Arc::clone(far.note()?).downcast().ok()
 }
 
 /// A tunnel from this core's pool, over a new connection if none has room.
@@ -73,11 +75,11 @@ async fn open(
     core: &Arc<Core>,
     route: TunnelRoute,
     request: ConnectRequest,
-) -> Result<Tunnel, ConnectionError> {
+) -> Result<Pooled, ConnectionError> {
     let key = TunnelKey::from(route);
     let dial = || dial::tunnel(Arc::clone(core), key.clone());
     let opened = core.pool.open(&key, request, dial).await;
-    opened.map(Pooled::into_tunnel).map_err(|error| match error {
+    opened.map_err(|error| match error {
         PoolError::Dial { source } => ConnectionError::Dial(source),
         PoolError::Open { source } => ConnectionError::Open(Arc::new(source)),
         exhausted => ConnectionError::Exhausted(exhausted.to_string()),

@@ -10,8 +10,9 @@ use identity::ServiceAccount;
 use netns::Namespace;
 use tokio_util::sync::CancellationToken;
 
+use crate::authority::Authority;
 use crate::config::Config;
-use crate::credentials::{Authority, Credentials};
+use crate::credentials::Credentials;
 use crate::drain::Drain;
 use crate::explain::{self, Account, Connections, Query};
 use crate::listen::{self, Accepted, Until};
@@ -29,7 +30,7 @@ pub struct Shared {
     pub config: Arc<Config>,
     /// Who is in the mesh.
     pub facts: Arc<Facts>,
-    /// Where SVIDs come from.
+    /// Where SVIDs come from, and who is believed.
     pub authority: Arc<Authority>,
     /// Who is told of each connection.
     pub observer: Arc<dyn Observer>,
@@ -44,6 +45,9 @@ pub enum StartError {
     /// The pod's name makes no identity.
     #[error("the pod's name makes no identity")]
     Identity(#[source] identity::ServiceAccountError),
+    /// Its identity has no SVID, and will have none.
+    #[error("a share of the SVID of its identity")]
+    Lease(#[source] identity::source::LeaseError),
     /// A port of the pod could not be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -86,7 +90,8 @@ impl Proxy {
     ) -> Result<Self, StartError> {
         let account =
             ServiceAccount::new(&name.namespace, &name.service_account).map_err(StartError::Identity)?;
-        let id = account.spiffe_id(shared.authority.bundle().trust_domain());
+        let id = account.spiffe_id(shared.authority.trust_domain());
+        let credentials = Credentials::new(Arc::clone(&shared.authority), &id).map_err(StartError::Lease)?;
         let listeners = listeners(&namespace)?;
         let pod = Arc::new(Pod {
             name: Arc::new(name),
@@ -94,7 +99,7 @@ impl Proxy {
             home: shared.workers.home().clone(),
             config: Arc::clone(&shared.config),
             facts: Arc::clone(&shared.facts),
-            credentials: Credentials::new(Arc::clone(&shared.authority), id),
+            credentials,
             observer: Arc::clone(&shared.observer),
             underway: shared.workers.underway().clone(),
             drain: Drain::default(),

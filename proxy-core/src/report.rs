@@ -56,8 +56,7 @@ pub struct Report {
     pub destination: Option<SocketAddr>,
     /// The hop that the tunnel went to, for outbound ones.
     pub tunnel: Option<HopAddr>,
-    /// The identity at the other end, where one was proved. Outbound, only where the route accepted just one: a tunnel's
-    /// connection is shared, and does not say which of several it was.
+    /// The identity at the other end, where one was proved.
     pub peer: Option<SpiffeId>,
     /// Bytes relayed.
     pub transferred: Transferred,

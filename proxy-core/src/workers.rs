@@ -3,6 +3,8 @@
 //! A connection stays on the worker that it is given at accept: its sockets, its tunnels' pool and its tasks are touched
 //! by one core, which measured a fifth cheaper a request than one runtime over all cores. As far as the load allows, that
 //! is the worker that accepted it: handing it over costs a wake-up of another core and registering the socket again.
+//!
+//! What would keep connections waiting, asking for SVIDs and judging connections again, has a thread of its own beside them.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -22,6 +24,8 @@ pub struct Workers {
     /// As many as `count`.
     workers: Vec<Worker>,
     count: NonZeroUsize,
+    /// Serves no connections: for what may take a core for a while.
+    aside: Worker,
     home: Home,
     next: AtomicUsize,
     underway: Underway,
@@ -63,9 +67,19 @@ impl Workers {
     pub fn start(count: NonZeroUsize) -> Result<Self, WorkersError> {
         let home = Home::of_this_thread()?;
         let stop = CancellationToken::new();
+        let start = |name| Worker::start(name, stop.clone());
         let workers =
-            (0..count.get()).map(|index| Worker::start(index, stop.clone())).collect::<Result<_, _>>()?;
-        Ok(Self { workers, count, home, next: AtomicUsize::new(0), underway: Underway::default(), stop })
+            (0..count.get()).map(|index| start(format!("inpod-{index}"))).collect::<Result<_, _>>()?;
+        let aside = start("inpod-aside".to_owned())?;
+        Ok(Self {
+            workers,
+            count,
+            aside,
+            home,
+            next: AtomicUsize::new(0),
+            underway: Underway::default(),
+            stop,
+        })
     }
 
     /// The namespace that the workers live in, and come back to from pods.
@@ -116,6 +130,11 @@ impl Workers {
             worker.handle.spawn(task);
         }
     }
+
+    /// Runs `task` on the thread that serves no connections.
+    pub(crate) fn spawn_aside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.aside.handle.spawn(task);
+    }
 }
 
 /// How many connections a worker may serve while another serves only `least`. A quarter more costs less than handing
@@ -142,12 +161,11 @@ impl Drop for Served {
 }
 
 impl Worker {
-    fn start(index: usize, stop: CancellationToken) -> io::Result<Self> {
+    fn start(name: String, stop: CancellationToken) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
-        let thread = std::thread::Builder::new()
-            .name(format!("inpod-{index}"))
-            .spawn(move || runtime.block_on(stop.cancelled()))?;
+        let thread =
+            std::thread::Builder::new().name(name).spawn(move || runtime.block_on(stop.cancelled()))?;
         Ok(Self { handle, thread: Some(thread), serving: Serving::default() })
     }
 }
@@ -156,7 +174,8 @@ impl Drop for Workers {
     fn drop(&mut self) {
         self.stop.cancel();
         let here = std::thread::current().id();
-        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+        let all = self.workers.iter_mut().chain([&mut self.aside]);
+        for thread in all.filter_map(|worker| worker.thread.take()) {
             // The last owner may be a task on a worker; a thread cannot wait for itself.
             if thread.thread().id() != here {
                 // A worker that panicked has said so; nothing is left to do for it.

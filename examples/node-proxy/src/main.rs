@@ -9,8 +9,10 @@ use clap::Parser as _;
 mod args;
 mod counters;
 mod http;
+mod issuer;
 mod run;
 mod startup;
+mod trust;
 
 /// glibc keeps freed buffers, so that after a burst of connections the process would stay large. This one needs no more than a
 /// C compiler to build.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http;
 use crate::startup::{Prepared, read_workloads};
+use crate::trust::TrustFiles;
 
 /// Runs until SIGTERM or SIGINT, then drains. A second signal is an error: connections were cut.
 pub(crate) fn run(prepared: Prepared) -> Result<()> {
@@ -22,7 +23,7 @@ pub(crate) fn run(prepared: Prepared) -> Result<()> {
 }
 
 async fn follow(prepared: Prepared) -> Result<()> {
-    let Prepared { node, facts, counters, zds, workloads, trust_domain, admin, stats, ready, drain } =
+    let Prepared { node, facts, counters, zds, workloads, trust_domain, trust, admin, stats, ready, drain } =
         prepared;
     let mut end = End::watch()?;
     let follower = Follower::new(&zds, node);
@@ -38,7 +39,7 @@ async fn follow(prepared: Prepared) -> Result<()> {
         let facts = Arc::clone(&facts);
         http::serve(listener, Arc::new(move || (StatusCode::OK, state(&status, &facts))))?;
     }
-    tokio::spawn(reload(signal(SignalKind::hangup())?, workloads, trust_domain, facts));
+    tokio::spawn(reload(signal(SignalKind::hangup())?, trust, workloads, trust_domain, facts));
     let stop = CancellationToken::new();
     let node = {
         let mut following = std::pin::pin!(follower.run(&stop));
@@ -77,9 +78,16 @@ impl End {
     }
 }
 
-/// Reads the workloads file again on each SIGHUP. A file that cannot be used changes nothing.
-async fn reload(mut hangup: Signal, workloads: PathBuf, trust_domain: TrustDomain, facts: Arc<Facts>) {
+/// Reads all files again on each SIGHUP, first those that say whom to believe. A file that cannot be used changes nothing.
+async fn reload(
+    mut hangup: Signal,
+    mut trust: TrustFiles,
+    workloads: PathBuf,
+    trust_domain: TrustDomain,
+    facts: Arc<Facts>,
+) {
     while hangup.recv().await.is_some() {
+        trust.read_again();
         match read_workloads(&workloads, &trust_domain) {
             Ok(snapshot) => {
                 tracing::info!(workloads = snapshot.workloads(), "facts replaced");

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use identity::{Ca, TrustDomain};
+use identity::TrustDomain;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use proxy_core::workload::{self, Snapshot};
 use proxy_core::{AccessLog, Authority, Config, Facts, Node, Shared, Workers};
 
 use crate::args::Args;
 use crate::counters::{Counters, Observers};
+use crate::issuer::issuer;
+use crate::trust::TrustFiles;
 
 /// A proxy that can be run.
 pub(crate) struct Prepared {
@@ -24,6 +26,7 @@ pub(crate) struct Prepared {
     pub(crate) zds: PathBuf,
     pub(crate) workloads: PathBuf,
     pub(crate) trust_domain: TrustDomain,
+    pub(crate) trust: TrustFiles,
     pub(crate) admin: Option<TcpListener>,
     pub(crate) stats: Option<TcpListener>,
     pub(crate) ready: Option<TcpListener>,
@@ -34,22 +37,27 @@ pub(crate) fn prepare(args: &Args) -> Result<Prepared> {
     let trust_domain: TrustDomain =
         args.trust_domain.parse().with_context(|| format!("--trust-domain {:?}", args.trust_domain))?;
     let snapshot = read_workloads(&args.workloads, &trust_domain)?;
-    let ca = read_ca(args, &trust_domain)?;
+    let config = Config::default();
+    let provider = identity::tls::aws_lc_rs();
+    let (issuer, own) = issuer(args, &trust_domain, config.svid_lifetime)?;
+    let trust = TrustFiles::read(args, own, Arc::clone(&provider))?;
     let (admin, stats, ready) =
         (bind("--admin", args.admin)?, bind("--stats", args.stats)?, bind("--ready", args.ready)?);
     raise_descriptor_limit();
-    let config = Config::default();
     check_capabilities(&config)?;
     let count =
         args.workers.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let facts = Arc::new(Facts::new(snapshot));
     let counters = Arc::new(Counters::default());
+    let workers = Workers::start(count).context("starting the worker threads")?;
+    let authority =
+        Authority::start(trust_domain.clone(), issuer, trust.shared().clone(), provider, &workers);
     let shared = Shared {
-        authority: Arc::new(Authority::new(ca, identity::tls::aws_lc_rs(), config.svid_lifetime)),
+        authority: Arc::new(authority),
         config: Arc::new(config),
         facts: Arc::clone(&facts),
         observer: Arc::new(Observers { log: AccessLog, counters: Arc::clone(&counters) }),
-        workers: Arc::new(Workers::start(count).context("starting the worker threads")?),
+        workers: Arc::new(workers),
     };
     Ok(Prepared {
         node: Node::new(shared).context("opening the proxy's own network namespace")?,
@@ -58,6 +66,7 @@ pub(crate) fn prepare(args: &Args) -> Result<Prepared> {
         zds: args.zds.clone(),
         workloads: args.workloads.clone(),
         trust_domain,
+        trust,
         admin,
         stats,
         ready,
@@ -69,14 +78,6 @@ pub(crate) fn prepare(args: &Args) -> Result<Prepared> {
 pub(crate) fn read_workloads(path: &Path, trust_domain: &TrustDomain) -> Result<Snapshot> {
     let text = std::fs::read_to_string(path).with_context(|| format!("workloads file {}", path.display()))?;
     workload::file::parse(&text, trust_domain).with_context(|| format!("workloads file {}", path.display()))
-}
-
-fn read_ca(args: &Args, trust_domain: &TrustDomain) -> Result<Ca> {
-    let cert =
-        std::fs::read(&args.ca_cert).with_context(|| format!("CA certificate {}", args.ca_cert.display()))?;
-    let key = std::fs::read(&args.ca_key).with_context(|| format!("CA key {}", args.ca_key.display()))?;
-    Ca::from_pem(trust_domain.clone(), &cert, &key)
-        .with_context(|| format!("CA {} with key {}", args.ca_cert.display(), args.ca_key.display()))
 }
 
 fn bind(flag: &str, address: Option<SocketAddr>) -> Result<Option<TcpListener>> {

@@ -1,6 +1,6 @@
 //! What a pool gives out.
 
-use crate::client::Client;
+use crate::client::{Client, Note};
 use crate::tunnel::{RecvHalf, SendHalf, Tunnel};
 
 /// A tunnel on a pooled connection. Its place there is free again when the tunnel, or both of its halves, are gone.
@@ -20,6 +20,11 @@ impl Pooled {
     /// Its connection. A clone that is kept keeps the connection, too.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// What its connection was given by [`Client::with_note`](crate::Client::with_note).
+    pub fn note(&self) -> Option<&Note> {
+        self.client.note()
     }
 
     /// The tunnel, which keeps its place by itself.

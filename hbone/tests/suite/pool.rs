@@ -447,6 +447,24 @@ async fn a_pool_that_is_gone_lets_its_connections_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tunnel_leads_to_the_note_of_its_connection() {
+    let (pool, to) = (pool(), Destination::new(Behaviour::Accept));
+    let noted = |name: &'static str| {
+        let to = to.clone();
+        move || async move { Ok(to.dial().await?.with_note(Arc::new(name))) }
+    };
+    let note = |pooled: &Pooled| pooled.note().and_then(|note| note.downcast_ref::<&str>().copied());
+    let dialled = pool.open(&"key", request(), noted("first")).await.unwrap();
+    let shared = pool.open(&"key", request(), noted("second")).await.unwrap();
+    let other = pool.open(&"other", request(), noted("third")).await.unwrap();
+    let without = pool.open(&"without", request(), || to.clone().dial()).await.unwrap();
+    assert_eq!(
+        [&dialled, &shared, &other, &without].map(note),
+        [Some("first"), Some("first"), Some("third"), None]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn futures_are_small() {
     let (pool, to) = (pool(), Destination::new(Behaviour::Accept));
     let size = size_of_val(&pool.open(&"key", request(), || to.clone().dial()));

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use super::clock::Clock;
 use super::error::SourceError;
@@ -18,4 +19,11 @@ pub type Issuing<'a> = Pin<Box<dyn Future<Output = Result<Material, SourceError>
 pub trait Issuer: fmt::Debug + Send + Sync + 'static {
     /// A new SVID for `id`, valid by `clock`. To drop the future is to give up.
     fn issue<'a>(&'a self, id: &'a SpiffeId, clock: &'a Clock) -> Issuing<'a>;
+}
+
+/// So that which one it is can be decided while the program runs.
+impl<I: Issuer + ?Sized> Issuer for Arc<I> {
+    fn issue<'a>(&'a self, id: &'a SpiffeId, clock: &'a Clock) -> Issuing<'a> {
+        (**self).issue(id, clock)
+    }
 }

@@ -58,8 +58,15 @@ impl Watch {
         state.material.clone().ok_or(Ended)
     }
 
+    /// Whether the material or the trouble is another than what was last [seen](Self::see) or waited for. It costs an atomic
+    /// load.
+    pub fn has_changed(&self) -> bool {
+        // A source that has ended changes nothing.
+        self.0.has_changed().unwrap_or(false)
+    }
+
     /// Takes what is there now for seen.
-    pub(super) fn see(&mut self) {
+    pub fn see(&mut self) {
         self.0.mark_unchanged();
     }
 }
@@ -99,5 +106,26 @@ impl Publisher {
 impl Default for Publisher {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_has_changed_is_told_until_it_is_seen() {
+        let publisher = Publisher::new();
+        let mut watch = publisher.watch();
+        let other = watch.clone();
+        assert!(!watch.has_changed());
+        publisher.report(SourceError::Deadline { limit: Duration::ZERO });
+        assert!(watch.has_changed());
+        watch.see();
+        assert!(!watch.has_changed() && other.has_changed());
+        drop(publisher);
+        assert!(!watch.has_changed(), "nothing will change any more");
     }
 }

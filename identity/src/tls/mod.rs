@@ -28,7 +28,7 @@ mod server;
 mod verifier;
 
 pub use client::{client_config, unnamed};
-pub use peer::peer_id;
+pub use peer::{peer_id, peer_proof};
 #[cfg(feature = "aws-lc-rs")]
 pub use provider::aws_lc_rs;
 #[cfg(feature = "ring")]

@@ -3,7 +3,9 @@
 use rustls::CommonState;
 
 use crate::certificate::{Certificate, Rules};
+use crate::proof::Proof;
 use crate::spiffe_id::SpiffeId;
+use crate::verify::Role;
 
 /// The peer's identity, once the handshake is finished; before, nothing is proven and there is none.
 ///
@@ -14,4 +16,12 @@ pub fn peer_id(state: &CommonState) -> Option<SpiffeId> {
         return None;
     }
     Certificate::parse(state.peer_certificates()?.first()?).ok()?.leaf_id(Rules::Validator).ok()
+}
+
+/// What the peer, which has this role, has proved; as [`peer_id`], and to be judged again when other roots are believed.
+pub fn peer_proof(state: &CommonState, role: Role) -> Option<Proof> {
+    if state.is_handshaking() {
+        return None;
+    }
+    Proof::new(state.peer_certificates()?, role).ok()
 }

@@ -3,13 +3,13 @@
 use hbone::Target;
 use identity::SpiffeId;
 
-use super::{Applied, Inbound, Judged, Party, Query, Refusal, unknown_pod};
+use super::{Applied, Inbound, Judged, Party, Principals, Query, Refusal, unknown_pod};
 use crate::address::LocalAddr;
 use crate::config::Ports;
 use crate::error::ConnectionError;
 use crate::inbound::our_address;
 use crate::passthrough::is_ours;
-use crate::policy::{Denied, Grounds, Question};
+use crate::policy::{Denied, Grounds, Principal, Question};
 use crate::workload::{Protocol, Snapshot, Workload};
 
 pub(super) fn explain(
@@ -18,6 +18,7 @@ pub(super) fn explain(
     ports: Ports,
     query: &Query,
     peer: Option<&SpiffeId>,
+    principals: Principals<'_>,
 ) -> Inbound {
     let Some(workload) = workload else {
         let plaintext = Judged { peer: None, verdict: Err(unknown_pod()) };
@@ -25,12 +26,14 @@ pub(super) fn explain(
     };
     let client = snapshot.workload_at(&workload.network, query.client.ip());
     let known = client.filter(|client| client.protocol == Protocol::Hbone).map(|client| client.identity());
-    let peer = peer.or(known.as_ref());
-    let question =
-        |peer| Question { client: query.client, peer, destination: query.destination.socket_addr() };
-    let judged = |peer, is_target: Result<(), ConnectionError>| {
-        let judged = || verdict(snapshot, workload, &question(peer));
-        Judged { peer: peer.cloned(), verdict: is_target.map_err(Refusal::meant).and_then(|()| judged()) }
+    let peer = peer.or(known.as_ref()).cloned().map(principals);
+    let peer = peer.as_ref();
+    let judged = |peer: Option<&Principal>, is_target: Result<(), ConnectionError>| {
+        let judged = || verdict(snapshot, workload, &question(query, peer));
+        Judged {
+            peer: peer.map(|peer| peer.id().clone()),
+            verdict: is_target.map_err(Refusal::meant).and_then(|()| judged()),
+        }
     };
     let local = LocalAddr::new(query.destination.socket_addr());
     let by_tunnel = || {
@@ -40,7 +43,7 @@ pub(super) fn explain(
     let not_ours = || ConnectionError::NotOurs { target: query.destination.to_string() };
     let ours = is_ours(workload, ports, Some(local), query.destination);
     let policies = snapshot.policies_for(workload).map(|policy| {
-        let matching = |peer| policy.matching(&question(peer)).map(number);
+        let matching = |peer| policy.matching(&question(query, peer)).map(number);
         Applied {
             name: policy.to_string(),
             action: policy.action,
@@ -56,6 +59,10 @@ pub(super) fn explain(
         plaintext: judged(None, ours.then_some(()).ok_or_else(not_ours)),
         policies: policies.collect(),
     }
+}
+
+fn question<'a>(query: &Query, peer: Option<&'a Principal>) -> Question<'a> {
+    Question { client: query.client, peer, destination: query.destination.socket_addr() }
 }
 
 fn verdict(

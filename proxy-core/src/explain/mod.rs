@@ -12,7 +12,7 @@ use crate::address::{ClientAddr, HopAddr, OriginalDst};
 use crate::config::Ports;
 use crate::error::ConnectionError;
 use crate::pod::Pod;
-use crate::policy::{Action, Mode, Scope};
+use crate::policy::{Action, Mode, Principal, Scope};
 use crate::workload::{PodName, Protocol, Snapshot, Uid, Workload};
 
 mod inbound;
@@ -56,7 +56,7 @@ pub struct Account {
     pub name: PodName,
     /// What it proves to peers.
     pub identity: SpiffeId,
-    /// Until when the SVID is valid that it does so by; none: nobody has needed one yet.
+    /// Until when the SVID is valid that it does so by; none: there is none.
     pub expires: Option<SystemTime>,
     /// What the facts say of the pod; none: nothing, and all its connections are refused.
     pub facts: Option<Party>,
@@ -227,6 +227,9 @@ pub struct Applied {
     pub plaintext: Option<u32>,
 }
 
+/// Who has proved an identity, to policy.
+pub(crate) type Principals<'a> = &'a dyn Fn(SpiffeId) -> Principal;
+
 /// All that a pod's proxy has to say about a connection.
 pub(crate) fn account(pod: &Pod, query: &Query, usages: Usages<'_>) -> Account {
     let snapshot = pod.facts.load();
@@ -237,7 +240,7 @@ pub(crate) fn account(pod: &Pod, query: &Query, usages: Usages<'_>) -> Account {
         expires: pod.credentials.expires(),
         facts: workload.map(Party::from),
         namesake: namesake(&snapshot, workload, &pod.name),
-        fate: fate(&snapshot, workload, pod.config.ports, query, usages),
+        fate: fate(&snapshot, workload, pod.config.ports, query, usages, &|id| pod.credentials.principal(id)),
     }
 }
 
@@ -254,10 +257,13 @@ fn fate(
     ports: Ports,
     query: &Query,
     usages: Usages<'_>,
+    principals: Principals<'_>,
 ) -> Fate {
     match &query.way {
         Way::Out => Fate::Outbound(outbound::explain(snapshot, workload, ports, query.destination, usages)),
-        Way::In { peer } => Fate::Inbound(inbound::explain(snapshot, workload, ports, query, peer.as_ref())),
+        Way::In { peer } => {
+            Fate::Inbound(inbound::explain(snapshot, workload, ports, query, peer.as_ref(), principals))
+        }
     }
 }
 

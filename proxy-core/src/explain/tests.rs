@@ -56,7 +56,8 @@ fn ask(name: &str, way: Way, client: &str, destination: &str) -> Fate {
         tunnel: &|key| if key.hop.port() == 15008 { vec![one] } else { Vec::new() },
         double: &|key| if key.outer.hop.port() == 15008 { vec![two] } else { Vec::new() },
     };
-    fate(&facts, workload, Ports::default(), &query, usages)
+    let principals = |id| Principal::new(id, Vec::new(), &"cluster.local".parse().unwrap());
+    fate(&facts, workload, Ports::default(), &query, usages, &principals)
 }
 
 fn out(name: &str, destination: &str) -> Outbound {

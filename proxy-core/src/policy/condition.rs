@@ -8,10 +8,9 @@
 //!   field   = any of its values; a "not" field: none of its values; empty: says nothing
 //! ```
 
-use identity::ServiceAccount;
 use ipnet::IpNet;
 
-use super::Question;
+use super::{Principal, Question};
 
 /// All of its clauses must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,8 +53,7 @@ pub enum StringMatch {
 }
 
 impl StringMatch {
-    fn matches(&self, value: Option<&str>) -> bool {
-        let Some(value) = value else { return false };
+    fn matches(&self, value: &str) -> bool {
         match self {
             Self::Exact(exact) => value == exact,
             Self::Prefix(prefix) => value.starts_with(prefix.as_str()),
@@ -65,7 +63,7 @@ impl StringMatch {
     }
 }
 
-/// A service account in any trust domain.
+/// A service account of the pods' own trust domain, by any name of that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceAccountName {
     /// Kubernetes namespace.
@@ -82,9 +80,10 @@ pub struct ServiceAccountName {
     reason = "each field is named for what it compares; `not_` ones must match none of their values"
 )]
 pub struct Condition {
+    /// Namespaces of the pods' own trust domain: a peer of another one is in none.
     pub namespaces: Vec<StringMatch>,
     pub not_namespaces: Vec<StringMatch>,
-    /// Compared with the peer's SPIFFE ID without its `spiffe://`.
+    /// Compared with the peer's SPIFFE ID without its `spiffe://`, by each name that its trust domain has.
     pub principals: Vec<StringMatch>,
     pub not_principals: Vec<StringMatch>,
     pub service_accounts: Vec<ServiceAccountName>,
@@ -100,16 +99,18 @@ pub struct Condition {
 
 impl Condition {
     fn matches(&self, question: &Question<'_>) -> bool {
-        let principal = question.peer.and_then(|id| id.as_ref().strip_prefix("spiffe://"));
-        let account = question.peer.and_then(|id| ServiceAccount::try_from(id).ok());
-        let namespace = account.as_ref().map(ServiceAccount::namespace);
-        let is_account = |name: &ServiceAccountName| {
-            account.as_ref().is_some_and(|a| a.namespace() == name.namespace && a.name() == name.name)
+        let account = question.peer.and_then(Principal::account);
+        let is_namespace = |wanted: &StringMatch| account.is_some_and(|a| wanted.matches(a.namespace()));
+        let is_principal = |wanted: &StringMatch| {
+            question.peer.is_some_and(|peer| peer.names().any(|name| wanted.matches(name)))
+        };
+        let is_account = |wanted: &ServiceAccountName| {
+            account.is_some_and(|a| a.namespace() == wanted.namespace && a.name() == wanted.name)
         };
         let destination = question.destination;
         *self != Self::default()
-            && field(&self.namespaces, &self.not_namespaces, |m| m.matches(namespace))
-            && field(&self.principals, &self.not_principals, |m| m.matches(principal))
+            && field(&self.namespaces, &self.not_namespaces, is_namespace)
+            && field(&self.principals, &self.not_principals, is_principal)
             && field(&self.service_accounts, &self.not_service_accounts, is_account)
             && field(&self.source_ips, &self.not_source_ips, |net| net.contains(&question.client.ip()))
             && field(&self.destination_ips, &self.not_destination_ips, |net| net.contains(&destination.ip()))

@@ -15,23 +15,23 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use identity::SpiffeId;
-
 use crate::address::ClientAddr;
 
 mod condition;
+mod principal;
 #[cfg(test)]
 mod tests;
 
 pub use condition::{Clause, Condition, Rule, ServiceAccountName, StringMatch};
+pub use principal::Principal;
 
 /// What is known about a connection when it is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
     /// The TCP peer.
     pub client: ClientAddr,
-    /// The identity that it proved; `None` for plaintext.
-    pub peer: Option<&'a SpiffeId>,
+    /// Who it has proved to be; `None` for plaintext.
+    pub peer: Option<&'a Principal>,
     /// The pod's address and the application's port.
     pub destination: SocketAddr,
 }

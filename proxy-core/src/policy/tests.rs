@@ -47,15 +47,21 @@ fn policy(name: &str, action: Action, conditions: Vec<Condition>) -> Policy {
     }
 }
 
-fn peer() -> SpiffeId {
-    "spiffe://cluster.local/ns/shop/sa/client".parse().unwrap()
+fn peer() -> Principal {
+    principal("spiffe://cluster.local/ns/shop/sa/client", &[])
 }
 
-fn ask(snapshot: &Snapshot, peer: Option<&SpiffeId>) -> Result<Permit, Denied> {
+/// Who has proved `id` to a pod of `cluster.local`, and goes by `other_names` too.
+fn principal(id: &str, other_names: &[&str]) -> Principal {
+    let other_names = other_names.iter().map(|name| name.parse().unwrap()).collect();
+    Principal::new(id.parse().unwrap(), other_names, &"cluster.local".parse().unwrap())
+}
+
+fn ask(snapshot: &Snapshot, peer: Option<&Principal>) -> Result<Permit, Denied> {
     snapshot.decide(&workload(&[]), &question(peer))
 }
 
-fn question(peer: Option<&SpiffeId>) -> Question<'_> {
+fn question(peer: Option<&Principal>) -> Question<'_> {
     Question {
         client: ClientAddr::new("10.0.0.1:4000".parse().unwrap()),
         peer,
@@ -154,5 +160,52 @@ proptest! {
         let expected = !denied && (!has_allow || allowed);
         let snapshot = snapshot(policies.into_iter().map(build).collect());
         prop_assert_eq!(ask(&snapshot, Some(&peer())).is_ok(), expected);
+    }
+}
+
+fn exact(text: &str) -> Vec<StringMatch> {
+    vec![StringMatch::Exact(text.into())]
+}
+
+#[test]
+fn a_foreign_peer_has_no_namespace_and_no_service_account() {
+    let shop = ServiceAccountName { namespace: "shop".into(), name: "client".into() };
+    let by_namespace = Condition { namespaces: exact("shop"), ..Condition::default() };
+    let by_account = Condition { service_accounts: vec![shop], ..Condition::default() };
+    let by_principal =
+        Condition { principals: exact("example.org/ns/shop/sa/client"), ..Condition::default() };
+    let not_of_shop = Condition { not_namespaces: exact("shop"), ..Condition::default() };
+    let foreign = principal("spiffe://example.org/ns/shop/sa/client", &[]);
+    // What it calls its own namespace opens nothing here.
+    for (condition, own, other) in [
+        (&by_namespace, true, false),
+        (&by_account, true, false),
+        (&by_principal, false, true),
+        (&not_of_shop, false, true),
+    ] {
+        let snapshot = snapshot(vec![policy("allow", Action::Allow, vec![condition.clone()])]);
+        assert_eq!(ask(&snapshot, Some(&peer())).is_ok(), own, "{condition:?}");
+        assert_eq!(ask(&snapshot, Some(&foreign)).is_ok(), other, "{condition:?}");
+    }
+}
+
+#[test]
+fn a_peer_is_known_by_every_name_of_its_trust_domain() {
+    let names = ["spiffe://cluster.local/ns/shop/sa/client", "spiffe://old.local/ns/shop/sa/client"];
+    for (proved, other) in [(names[0], names[1]), (names[1], names[0])] {
+        let peer = principal(proved, &[other]);
+        for name in ["cluster.local/ns/shop/sa/client", "old.local/ns/shop/sa/client"] {
+            let named = Condition { principals: exact(name), ..Condition::default() };
+            let allow = snapshot(vec![policy("allow", Action::Allow, vec![named.clone()])]);
+            assert!(ask(&allow, Some(&peer)).is_ok(), "{proved} {name}");
+            let deny = snapshot(vec![policy("deny", Action::Deny, vec![named])]);
+            assert!(ask(&deny, Some(&peer)).is_err(), "{proved} {name}");
+            let others = Condition { not_principals: exact(name), ..Condition::default() };
+            let deny_others = snapshot(vec![policy("deny", Action::Deny, vec![others])]);
+            assert!(ask(&deny_others, Some(&peer)).is_ok(), "{proved} {name}");
+        }
+        let by_namespace = Condition { namespaces: exact("shop"), ..Condition::default() };
+        let allow = snapshot(vec![policy("allow", Action::Allow, vec![by_namespace])]);
+        assert!(ask(&allow, Some(&peer)).is_ok(), "{proved}");
     }
 }

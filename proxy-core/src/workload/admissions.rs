@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use identity::SpiffeId;
 use tokio_util::sync::CancellationToken;
 
 use super::PodName;
 use crate::address::ClientAddr;
-use crate::policy::{Denied, Question};
+use crate::policy::{Denied, Principal, Question};
 
 /// Parts of the registry, each with a lock of its own: connections that begin or end at once on different cores seldom meet. 16: more
 /// than the cores that a node's proxy is given.
@@ -29,7 +28,7 @@ struct Part {
 pub(super) struct Live {
     pod: Arc<PodName>,
     client: ClientAddr,
-    peer: Option<SpiffeId>,
+    peer: Option<Principal>,
     destination: std::net::SocketAddr,
     cut: CancellationToken,
     denied: OnceLock<Denied>,

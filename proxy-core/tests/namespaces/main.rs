@@ -13,6 +13,7 @@ mod kubernetes;
 mod mesh;
 mod permitting;
 mod routing;
+mod trusting;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         carrying::cases(),
         routing::cases(),
         permitting::cases(),
+        trusting::cases(),
         following::cases(),
         enrolling::cases(),
         hand_over::cases(),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use identity::Ca;
+use identity::source::EmbeddedCa;
+use identity::{Ca, SharedTrust};
 use proxy_core::workload::Snapshot;
 use proxy_core::zds::proxy::Status;
 use proxy_core::{Authority, Config, Facts, Observer, Shared, Workers};
@@ -35,11 +36,15 @@ impl Mesh {
     pub(crate) fn start(folder: &Path, snapshot: Snapshot, observer: Arc<dyn Observer>) -> Result<Self> {
         let config = Config::default();
         let facts = Arc::new(Facts::new(snapshot));
-        let ca = Ca::generate(workloads::trust_domain()?).context("making the CA")?;
+        let trust_domain = workloads::trust_domain()?;
+        let ca = Ca::generate(trust_domain.clone()).context("making the CA")?;
         let count = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let workers = Workers::start(count).context("starting the proxy's workers")?;
+        let trust = SharedTrust::from(ca.bundle().clone());
+        let issuer = Arc::new(EmbeddedCa::new(ca, config.svid_lifetime));
+        let authority = Authority::start(trust_domain, issuer, trust, identity::tls::aws_lc_rs(), &workers);
         let shared = Shared {
-            authority: Arc::new(Authority::new(ca, identity::tls::aws_lc_rs(), config.svid_lifetime)),
+            authority: Arc::new(authority),
             config: Arc::new(config),
             facts: Arc::clone(&facts),
             observer,

@@ -117,8 +117,8 @@ fn proxy(told: &Told, now: SystemTime) -> String {
 fn expiry(expires: Option<u64>, now: SystemTime) -> String {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     match expires {
-        None => "none was needed yet".into(),
-        Some(expires) if expires <= now => "expired; a new one is made when it is needed".into(),
+        None => "none yet; the proxy asks for one".into(),
+        Some(expires) if expires <= now => "expired; the proxy asks for another".into(),
         Some(expires) => format!("valid for {} min more", (expires - now) / 60),
     }
 }

@@ -20,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         test("a_ca_that_is_not_pem_is_named", a_ca_that_is_not_pem_is_named),
         test("a_key_of_another_ca_is_refused", a_key_of_another_ca_is_refused),
         test("a_trust_domain_that_cannot_be_is_named", a_trust_domain_that_cannot_be_is_named),
+        test("trust_that_cannot_be_is_named", trust_that_cannot_be_is_named),
         test("a_port_in_use_is_named", a_port_in_use_is_named),
         test("a_missing_capability_is_named", a_missing_capability_is_named).needs_program("setpriv"),
     ]
@@ -120,6 +121,41 @@ fn a_trust_domain_that_cannot_be_is_named() -> Outcome {
         let line = refusal(files.command().args(["--trust-domain", domain]))?;
         names(&line, &["--trust-domain", &format!("{domain:?}")]);
     }
+    Ok(())
+}
+
+fn trust_that_cannot_be_is_named() -> Outcome {
+    let files = Files::new(&[])?;
+    let (garbage, absent) = (files.path().join("garbage"), files.path().join("absent"));
+    fs::write(&garbage, "not PEM at all")?;
+    let (garbage, absent, root) = (text(&garbage), text(&absent), files.ca_cert());
+    let bundle = |domain: &str, file: &str| format!("{domain}={file}");
+    let document = files.path().join("document");
+    fs::write(&document, "{\"keys\": 1}")?;
+    for (flag, value, parts) in [
+        ("--trust-bundle", "example.org".to_owned(), ["--trust-bundle", "\"example.org\"", "'='"]),
+        ("--trust-bundle", bundle("Upper", text(&root)), ["--trust-bundle", "Upper", "trust domain"]),
+        ("--trust-bundle", bundle("example.org", absent), ["example.org", absent, "No such file"]),
+        ("--trust-bundle", bundle("example.org", garbage), ["example.org", garbage, "PEM"]),
+        (
+            "--trust-bundle",
+            bundle("example.org", text(&document)),
+            ["example.org", text(&document), "document"],
+        ),
+        ("--trust-domain-alias", "Upper".to_owned(), ["--trust-domain-alias", "Upper", "trust domain"]),
+        (
+            "--trust-domain-alias",
+            "cluster.local".to_owned(),
+            ["--trust-domain-alias", "cluster.local", "bundle"],
+        ),
+        ("--crl", absent.to_owned(), ["--crl", absent, "No such file"]),
+        ("--crl", garbage.to_owned(), ["--crl", garbage, "PEM"]),
+    ] {
+        names(&refusal(files.command().args([flag, &value]))?, &parts);
+    }
+    let twice = bundle("example.org", text(&root));
+    let line = refusal(files.command().args(["--trust-bundle", &twice, "--trust-bundle", &twice]))?;
+    names(&line, &["--trust-bundle", "example.org", "another"]);
     Ok(())
 }
 

@@ -90,7 +90,8 @@ impl Scene {
     fn new(expected: &str) -> Result<Self> {
         let lab = Lab::new()?;
         let [client, gateway_pod, server] = pods(&lab, ["client", "gateway", "server"])?;
-        let (client, gateway_pod, server) = (client.of(EAST), gateway_pod.of(WEST), server.of(WEST));
+        let (client, gateway_pod, server) =
+            (client.in_network(EAST), gateway_pod.in_network(WEST), server.in_network(WEST));
         let files = Files::new(&[&client, &gateway_pod])?;
         files.write_workloads(&beyond(&at(&gateway_pod), expected))?;
         let far_files = Files::new(&[&server])?;
@@ -304,7 +305,7 @@ fn each_layer_fails_by_its_name() -> Outcome {
 
 fn without_a_gateway_nothing_leaves() -> Outcome {
     let lab = Lab::new()?;
-    let [client] = pods(&lab, ["client"])?.map(|client| client.of(EAST));
+    let [client] = pods(&lab, ["client"])?.map(|client| client.in_network(EAST));
     let files = Files::new(&[&client])?;
     files.write_workloads(&beyond("", "server"))?;
     let mesh = Scene::mesh(lab.node(), files, &client)?;

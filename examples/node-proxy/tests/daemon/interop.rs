@@ -127,7 +127,8 @@ impl Networks {
     fn new() -> Result<(Self, Files, Files)> {
         let lab = Lab::new()?;
         let [client, gateway_pod, server] = pods(&lab, ["client", "gateway", "server"])?;
-        let (client, gateway_pod, server) = (client.of(EAST), gateway_pod.of(WEST), server.of(WEST));
+        let (client, gateway_pod, server) =
+            (client.in_network(EAST), gateway_pod.in_network(WEST), server.in_network(WEST));
         let near = Files::new(&[&client, &gateway_pod])?;
         near.write_workloads(&double::beyond(&double::at(&gateway_pod), "server"))?;
         let far = Files::new(&[&server])?;

@@ -92,7 +92,7 @@ fn sighup_reads_the_workloads_again() -> Outcome {
 }
 
 /// Both ends of a connection.
-fn pair(client: &Member, server: &Member) -> Result<(TcpStream, TcpStream)> {
+pub(crate) fn pair(client: &Member, server: &Member) -> Result<(TcpStream, TcpStream)> {
     let address = server.at(Family::V4, APPLICATION);
     let listener = server.namespace.run(|| TcpListener::bind(address))??;
     let near = client.namespace.run(|| TcpStream::connect_timeout(&address, LIMIT))??;
@@ -118,7 +118,7 @@ fn accept(listener: &TcpListener) -> Result<TcpStream> {
     Ok(stream)
 }
 
-fn converse(mut near: &TcpStream, mut far: &TcpStream) -> Outcome {
+pub(crate) fn converse(mut near: &TcpStream, mut far: &TcpStream) -> Outcome {
     near.write_all(b"still there?")?;
     let mut heard = [0; 12];
     far.read_exact(&mut heard)?;

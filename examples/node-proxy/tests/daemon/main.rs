@@ -1,4 +1,4 @@
-//! The program as it is run: its command line, its life, real programs through it, and a peer of another make.
+//! The program as it is run: its command line, its life, whom it believes, real programs through it, and a peer of another make.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_line;
@@ -8,6 +8,7 @@ mod interop;
 mod life;
 mod mesh;
 mod programs;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let cases = [
         command_line::cases(),
         life::cases(),
+        trust::cases(),
         programs::cases(),
         double::cases(),
         hand_over::cases(),

@@ -59,7 +59,7 @@ fn attach(network: &Network, node: &Namespace, name: &str) -> Result<Member> {
     loopback_up(&namespace)?;
     let container = Container { id: name, namespace: &namespace, interface: INTERFACE, arguments: &[] };
     let addresses = network.add(node, &container)?.addresses();
-    Ok(Member { name: name.into(), namespace, addresses, network: String::new(), fields: String::new() })
+    Ok(Member::new(name, namespace, addresses))
 }
 
 /// Runs a program inside to its end, and gives what it wrote.

@@ -4,6 +4,7 @@ mod agent;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 pub(crate) mod foreign_agent;
+mod issuer;
 mod node_agent;
 mod reports;
 mod root;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use identity::{SpiffeId, TrustDomain};
+use identity::source::{EmbeddedCa, Issuer};
+use identity::{SharedTrust, SpiffeId, TrustDomain};
 use inpod_proxy_core::capture::{self, capture};
 use inpod_proxy_core::workload::{self, PodName, Snapshot};
 use inpod_proxy_core::{Authority, Config, Facts, Node, Shared, Workers};
@@ -27,6 +29,7 @@ use tokio::runtime::Runtime;
 pub(crate) use agent::{Agent, Following};
 #[cfg(feature = "kubernetes")]
 pub(crate) use cluster::{Cluster, description, starting};
+pub(crate) use issuer::{Mood, TestIssuer};
 pub(crate) use node_agent::{NodeAgent, Place, settings, wanted};
 pub(crate) use reports::Reports;
 pub(crate) use root::Root;
@@ -62,20 +65,30 @@ impl Mesh {
 
     /// [`of`](Self::of), with settings of its own.
     pub(crate) fn with<const N: usize>(config: Config, names: [&str; N]) -> Result<(Self, [Pod; N])> {
+        let root = Root::generate(trust_domain())?;
+        let issuer = EmbeddedCa::new(root.ca(trust_domain())?, config.svid_lifetime);
+        Self::by(Arc::new(issuer), root, config, names)
+    }
+
+    /// [`with`](Self::with), where pods get their SVIDs from `issuer` and believe `root`.
+    pub(crate) fn by<const N: usize>(
+        issuer: Arc<dyn Issuer>,
+        root: Root,
+        config: Config,
+        names: [&str; N],
+    ) -> Result<(Self, [Pod; N])> {
         let lab = Lab::new()?;
         let members = names.iter().map(|name| lab.pod(*name)).collect::<Result<Vec<_>, _>>()?;
-        let root = Root::generate(trust_domain())?;
         let reports = Arc::new(Reports::default());
+        let workers = workers()?;
+        let trust = SharedTrust::from(root.bundle()?);
+        let authority = Authority::start(trust_domain(), issuer, trust, identity::tls::aws_lc_rs(), &workers);
         let shared = Shared {
-            authority: Arc::new(Authority::new(
-                root.ca(trust_domain())?,
-                identity::tls::aws_lc_rs(),
-                config.svid_lifetime,
-            )),
+            authority: Arc::new(authority),
             config: Arc::new(config),
             facts: Arc::new(Facts::new(Snapshot::default())),
             observer: Arc::clone(&reports) as _,
-            workers: workers()?,
+            workers,
         };
         let mesh = Self { lab, root, reports, shared, members };
         mesh.learn("")?;

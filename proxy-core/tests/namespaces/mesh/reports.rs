@@ -34,6 +34,11 @@ impl Reports {
         }
     }
 
+    /// Forgets those that nobody has taken.
+    pub(crate) fn forget(&self) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// How many there are that nobody has taken.
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()

@@ -4,8 +4,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
 use tempfile::TempDir;
 
 use super::{APPLICATION, Member, Result};
@@ -33,9 +37,14 @@ impl Files {
 
     /// The proxy with all that it must be given.
     pub(crate) fn command(&self) -> Command {
+        let mut command = self.command_without_ca();
+        command.arg("--ca-cert").arg(self.ca_cert()).arg("--ca-key").arg(self.ca_key());
+        command
+    }
+
+    pub(crate) fn command_without_ca(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_node-proxy"));
         command.arg("--zds").arg(self.zds()).arg("--workloads").arg(self.workloads());
-        command.arg("--ca-cert").arg(self.ca_cert()).arg("--ca-key").arg(self.ca_key());
         command.args(["--workers", "2", "--drain", "60"]).env_remove("RUST_LOG");
         command
     }
@@ -68,24 +77,48 @@ impl Files {
 
 /// A root certificate and its key, in PEM.
 pub(crate) fn new_root() -> Result<(String, String)> {
+    let key = KeyPair::generate()?;
+    Ok((params_of_root().self_signed(&key)?.pem(), key.serialize_pem()))
+}
+
+/// A revocation list of the root with this key, in PEM, of the certificates with these serial numbers.
+pub(crate) fn revocation_list(key: &str, serials: &[Vec<u8>]) -> Result<String> {
+    let now = SystemTime::now();
+    let revoked = |serial: &Vec<u8>| RevokedCertParams {
+        serial_number: SerialNumber::from_slice(serial),
+        revocation_time: now.into(),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let params = CertificateRevocationListParams {
+        this_update: (now - Duration::from_secs(60)).into(),
+        next_update: (now + Duration::from_secs(3600)).into(),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    Ok(params.signed_by(&Issuer::new(params_of_root(), KeyPair::from_pem(key)?))?.pem()?)
+}
+
+fn params_of_root() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate()?;
-    Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
+    params
 }
 
 /// A workloads file, with all that ztunnel demands too. Each pod is an endpoint of the service `NAME.test`, port 80, if
 /// `more` has it.
 fn workloads(members: &[Member], more: &str) -> Result<String> {
     let mut text = String::from("workloads:\n");
-    for Member { name, addresses, network, fields, .. } in members {
+    for Member { name, addresses, network, trust_domain, fields, .. } in members {
         let addresses: Vec<_> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
         let addresses = addresses.join(", ");
         writeln!(
             text,
             "- {{uid: cluster1//v1/Pod/test/{name}, name: {name}, namespace: test, serviceAccount: {name}, \
-             workloadIps: [{addresses}], trustDomain: cluster.local, protocol: HBONE, node: node, network: \"{network}\", \
+             workloadIps: [{addresses}], trustDomain: {trust_domain}, protocol: HBONE, node: node, network: \"{network}\", \
              {fields} services: {{\"test/{name}.test\": {{80: {APPLICATION}}}}}}}"
         )?;
     }

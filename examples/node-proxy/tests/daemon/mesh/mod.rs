@@ -7,6 +7,7 @@ mod gateway;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ pub(crate) use testkit::child::Child;
 pub(crate) use testkit::listening;
 
 pub(crate) use agent::Agent;
-pub(crate) use files::{Files, new_root};
+pub(crate) use files::{Files, new_root, revocation_list};
 pub(crate) use gateway::Gateway;
 
 /// No step of a test takes longer than this; one that does has failed.
@@ -47,25 +48,37 @@ pub(crate) struct Member {
     pub(crate) network: String,
     /// Further fields there, each with a comma after it.
     pub(crate) fields: String,
+    /// Its trust domain there.
+    pub(crate) trust_domain: String,
 }
 
 impl From<Pod> for Member {
     fn from(pod: Pod) -> Self {
-        Self {
-            name: pod.name().into(),
-            namespace: pod.namespace().clone(),
-            addresses: vec![pod.v4().into(), pod.v6().into()],
-            network: String::new(),
-            fields: String::new(),
-        }
+        Self::new(pod.name(), pod.namespace().clone(), vec![pod.v4().into(), pod.v6().into()])
     }
 }
 
 impl Member {
+    /// One of the default network and trust domain.
+    pub(crate) fn new(name: &str, namespace: Namespace, addresses: Vec<IpAddr>) -> Self {
+        Self {
+            name: name.into(),
+            namespace,
+            addresses,
+            network: String::new(),
+            fields: String::new(),
+            trust_domain: "cluster.local".into(),
+        }
+    }
+
     /// The same, of another network than the default one.
-    pub(crate) fn of(mut self, network: &str) -> Self {
-        self.network = network.into();
-        self
+    pub(crate) fn in_network(self, network: &str) -> Self {
+        Self { network: network.into(), ..self }
+    }
+
+    /// The same, of another trust domain.
+    pub(crate) fn of(self, trust_domain: &str) -> Self {
+        Self { trust_domain: trust_domain.into(), ..self }
     }
 
     /// Its address of this family, at a port.
@@ -108,8 +121,13 @@ impl Mesh {
 
     /// Starts `node-proxy`, which then waits for an agent's word.
     pub(crate) fn start_with(node: &Namespace, files: Files) -> Result<Self> {
+        let command = files.command();
+        Self::start_as(node, files, command)
+    }
+
+    /// [`start_with`](Self::start_with), by a command line of the test's own.
+    pub(crate) fn start_as(node: &Namespace, files: Files, mut command: Command) -> Result<Self> {
         let mut agent = Agent::start(&files.zds())?;
-        let mut command = files.command();
         command.args(["--ready", &READY.to_string(), "--stats", &STATS.to_string()]);
         command.args(["--admin", &ADMIN.to_string()]);
         let proxy = Child::start("node-proxy", &mut command, node, &files.log("node-proxy"))?;
