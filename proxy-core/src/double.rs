@@ -9,15 +9,15 @@
 //!
 //! Connections of both layers are shared, each in a pool of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hbone::{Client, ConnectRequest, Pool, PoolConfig, PoolError, Pooled, Target};
+use hbone::{Client, ConnectRequest, Pool, PoolConfig, PoolError, Pooled, Target, Usage};
 use identity::SpiffeId;
 
 use crate::dial;
 use crate::error::{DialError, HandshakeError};
-use crate::pod::{Core, TunnelKey};
+use crate::pod::{Core, Pod, TunnelKey};
 use crate::route::DoubleRoute;
 
 /// How long a connection through a gateway gets new tunnels. The gateway chooses an endpoint for each connection, not for each tunnel,
@@ -64,12 +64,37 @@ pub enum DoubleError {
     Exhausted(String),
 }
 
-/// One core's connections through gateways.
-pub(crate) type DoublePool = Pool<DoubleKey, DoubleError>;
+type DoublePool = Pool<DoubleKey, DoubleError>;
 
-/// An empty pool of them, with `settings` but for what a gateway's choice needs.
-pub(crate) fn pool(settings: PoolConfig) -> DoublePool {
-    Pool::new(settings.with_idle_timeout(CHOICE_HOLDS).with_max_age(Some(CHOICE_HOLDS)).with_spread(SPREAD))
+/// One core's connections through gateways. Most pods never have any, and pay nothing for it.
+#[derive(Debug, Default)]
+pub(crate) struct Doubles(OnceLock<DoublePool>);
+
+impl Doubles {
+    /// What there is for a key.
+    pub(crate) fn usage(&self, key: &DoubleKey) -> Usage {
+        self.0.get().map(|pool| pool.usage(key)).unwrap_or_default()
+    }
+
+    /// The pool. The first who needs it starts it, for as long as the pod takes work.
+    fn pool(&self, pod: &Pod) -> &DoublePool {
+        self.0.get_or_init(|| {
+            let settings = PoolConfig::default()
+                .with_max_streams_per_connection(pod.config.streams_per_connection)
+                .with_idle_timeout(CHOICE_HOLDS)
+                .with_max_age(Some(CHOICE_HOLDS))
+                .with_spread(SPREAD);
+            let pool = Pool::new(settings);
+            let (reaped, closing) = (pool.clone(), pod.drain.closing().clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = reaped.run_reaper() => {}
+                    () = closing.cancelled() => {}
+                }
+            });
+            pool
+        })
+    }
 }
 
 /// What is asked of the gateway, and of the far end.
@@ -87,7 +112,7 @@ pub(crate) async fn open(
 ) -> Result<Pooled, DoubleError> {
     let key = DoubleKey::from(route);
     let dial = || connect(Arc::clone(core), key.clone(), requests.outer);
-    core.double.open(&key, requests.inner, dial).await.map_err(|error| match error {
+    core.double.pool(&core.pod).open(&key, requests.inner, dial).await.map_err(|error| match error {
         PoolError::Dial { source } => (*source).clone(),
         PoolError::Open { source } => DoubleError::Inner(Arc::new(source)),
         exhausted => DoubleError::Exhausted(exhausted.to_string()),

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address::HopAddr;
 use crate::config::Config;
 use crate::credentials::Credentials;
-use crate::double::DoublePool;
+use crate::double::Doubles;
 use crate::drain::Drain;
 use crate::error::DialError;
 use crate::report::Observer;
@@ -54,6 +54,6 @@ pub(crate) struct Core {
     pub(crate) worker: usize,
     pub(crate) pool: Pool<TunnelKey, DialError>,
     /// Connections through gateways to other networks.
-    pub(crate) double: DoublePool,
+    pub(crate) double: Doubles,
     pub(crate) cut: CancellationToken,
 }

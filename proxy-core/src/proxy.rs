@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::double::Doubles;
 use crate::drain::Drain;
 use crate::explain::{self, Account, Connections, Query};
 use crate::listen::{self, Accepted, Until};
@@ -21,7 +22,7 @@ use crate::pod::{Core, Pod};
 use crate::report::Observer;
 use crate::workers::Workers;
 use crate::workload::{Facts, PodName};
-use crate::{double, inbound, outbound, passthrough};
+use crate::{inbound, outbound, passthrough};
 
 /// What all pods of a node share.
 #[derive(Debug, Clone)]
@@ -177,7 +178,7 @@ fn cores(pod: &Arc<Pod>, workers: &Workers) -> Arc<[Arc<Core>]> {
         .with_idle_timeout(pod.config.idle_timeout);
     let core = |worker| {
         let cut = pod.drain.cut_for_worker();
-        let (pool, double) = (Pool::new(settings), double::pool(settings));
+        let (pool, double) = (Pool::new(settings), Doubles::default());
         Arc::new(Core { pod: Arc::clone(pod), worker, pool, double, cut })
     };
     (0..workers.count().get()).map(core).collect()
@@ -298,10 +299,8 @@ fn registered<T>(moved: std::io::Result<T>) -> Option<T> {
 /// Closes connections to peers that have carried no stream for a while.
 async fn reap(pod: Arc<Pod>, cores: Arc<[Arc<Core>]>) {
     let reapers = join_all(cores.iter().map(|core| core.pool.run_reaper()));
-    let reapers_of_double = join_all(cores.iter().map(|core| core.double.run_reaper()));
     tokio::select! {
         _ = reapers => {}
-        _ = reapers_of_double => {}
         () = pod.drain.closing().cancelled() => {}
     }
 }
