@@ -20,7 +20,7 @@ use crate::error::{HandshakeError, OpenError};
 use crate::greeting::{Greeted, greeting};
 use crate::guard::{End, Guard, Wire};
 use crate::queue::{Queue, Queued};
-use crate::tunnel::{SendHalf, Tunnel};
+use crate::tunnel::{Inlets, RecvHalf, SendHalf, Tunnel};
 use crate::windows::{Sizes, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
@@ -48,9 +48,10 @@ where
         draining: AtomicBool::new(false),
     };
     let queue = Queue::new(config.max_send_buffer_size);
+    let inlets = Inlets::new(guard.crumbs());
     let (greeting, greeted) = greeting();
-    let driver = Driver::new(connection, guard, Windows::new(config), greeting);
-    Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
+    let driver = Driver::new(connection, guard, Windows::new(config), inlets.clone(), greeting);
+    Ok((Client { send, terms: Arc::new(terms), queue, inlets, greeted }, driver))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -61,6 +62,7 @@ pub struct Client {
     send: SendRequest<Queued>,
     terms: Arc<Terms>,
     queue: Queue,
+    inlets: Inlets,
     greeted: Greeted,
 }
 
@@ -120,7 +122,7 @@ impl Client {
         if !parts.status.is_success() {
             return Err(OpenError::Refused { status: parts.status, headers: Box::new(parts.headers) });
         }
-        Ok(Tunnel::new(body, half.accepted()).with_answer(parts.headers))
+        Ok(Tunnel::new(RecvHalf::new(body, &self.inlets), half.accepted()).with_answer(parts.headers))
     }
 }
 

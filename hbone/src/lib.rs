@@ -80,6 +80,7 @@ pub mod server;
 
 mod config;
 mod connect;
+mod crumbs;
 mod driver;
 mod error;
 mod gate;

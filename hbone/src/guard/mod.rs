@@ -28,8 +28,10 @@ use tokio::time::{Instant, Sleep};
 use self::patrol::{Dawdles, Patrol};
 use self::wire::Tally;
 use crate::config::Config;
+use crate::crumbs::Crumbs;
 use crate::error::ConnectionError;
 use crate::heartbeat::{Beat, Heartbeat};
+use crate::windows::Flow;
 
 pub(crate) use self::toll::Tariff;
 pub(crate) use self::wire::{End, Wire};
@@ -81,9 +83,14 @@ impl Guard {
         at.step > 1 || (at.step == 1 && !at.waits)
     }
 
-    /// Bytes of DATA that have come in all.
-    pub(crate) fn received(&self) -> u64 {
-        self.tally.data()
+    /// The small frames that come in.
+    pub(crate) fn crumbs(&self) -> Crumbs {
+        self.tally.crumbs()
+    }
+
+    /// What has passed; `None` while something that was announced waits to be written.
+    pub(crate) fn flow(&self) -> Option<Flow> {
+        (!self.tally.writing().waits).then(|| self.tally.flow())
     }
 
     fn too_slow(&self, dawdles: Dawdles) -> ConnectionError {

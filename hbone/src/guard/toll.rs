@@ -95,10 +95,14 @@ mod tests {
 
     use super::*;
 
+    const fn head(length: u32, kind: u8, flags: u8) -> Head {
+        Head { length, kind, flags, stream: 1, increment: 0 }
+    }
+
     const TARIFF: Tariff = Tariff { burst: 10, per_second: 5 };
-    const PING: Head = Head { length: 8, kind: 6, flags: 0 };
-    const BYTES: Head = Head { length: 1, kind: Head::DATA, flags: 0 };
-    const HEADERS: Head = Head { length: 1, kind: Head::HEADERS, flags: 4 };
+    const PING: Head = head(8, 6, 0);
+    const BYTES: Head = head(1, Head::DATA, 0);
+    const HEADERS: Head = head(1, Head::HEADERS, 4);
 
     /// How many pings are let through at one time.
     fn pings(toll: &mut Toll, now: Instant) -> u32 {
@@ -112,7 +116,7 @@ mod tests {
     #[test]
     fn bytes_are_free_and_the_clock_is_not_asked() {
         let mut toll = Toll::new(TARIFF, Instant::now());
-        let end = Head { length: 0, kind: Head::DATA, flags: 1 };
+        let end = head(0, Head::DATA, 1);
         for _ in 0..1000 {
             assert_eq!(toll.received(BYTES, || unreachable!()), Ok(()));
             assert_eq!(toll.received(end, || unreachable!()), Ok(()));
@@ -124,7 +128,7 @@ mod tests {
         let now = Instant::now();
         for kind in 0..=255 {
             let mut toll = Toll::new(TARIFF, now);
-            let empty = Head { length: 0, kind, flags: 0 };
+            let empty = head(0, kind, 0);
             let let_through = (0..100).take_while(|_| toll.received(empty, || now).is_ok()).count();
             assert_eq!(let_through, 10, "kind {kind}");
         }
@@ -154,7 +158,7 @@ mod tests {
     #[test]
     fn tunnels_that_are_answered_and_cut_cost_nothing() {
         let now = Instant::now();
-        let reset = Head { length: 4, kind: 3, flags: 0 };
+        let reset = head(4, 3, 0);
         let mut toll = Toll::new(TARIFF, now);
         for _ in 0..1000 {
             toll.received(HEADERS, || now).unwrap();
@@ -168,12 +172,12 @@ mod tests {
     #[test]
     fn who_gives_room_back_in_small_pieces_pays_nothing() {
         const USUAL: Tariff = Tariff { burst: 1000, per_second: 500 };
-        let update = Head { length: 4, kind: 8, flags: 0 };
+        let update = head(4, 8, 0);
         let now = Instant::now();
         let mut toll = Toll::new(USUAL, now);
         // 8 MiB under way, in our longest frames; again and again.
         for _ in 0..10 {
-            (0..32).for_each(|_| toll.sent(Head { length: 256 << 10, ..BYTES }));
+            (0..32).for_each(|_| toll.sent(head(256 << 10, Head::DATA, 0)));
             for _ in 0..2 * (8 << 20) / SMALLEST_UPDATE - 100 {
                 assert_eq!(toll.received(update, || now), Ok(()));
             }

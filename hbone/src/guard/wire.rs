@@ -14,6 +14,8 @@ use super::patrol::At;
 use super::scan::{Head, Scanner};
 use super::toll::{Spent, Tariff, Toll};
 use crate::config::Config;
+use crate::crumbs::Crumbs;
+use crate::windows::Flow;
 
 /// What h2 reads from and writes to: the stream it wraps, until the peer breaks a bound; then nothing more is read.
 #[derive(Debug)]
@@ -46,22 +48,29 @@ impl<T> Wire<T> {
             toll: Toll::new(config.tariff, Instant::now().into_std()),
             tariff: config.tariff,
             data: 0,
+            acknowledged: 0,
             in_block: 0,
             longest: config.longest_block(),
+            crumbs: tally.crumbs(),
         };
         (Self { io, inbound, outbound: ours, writes: 0, tally: Arc::clone(&tally) }, tally)
     }
 
     fn wrote(&mut self, buffers: &[io::IoSlice<'_>], mut count: usize) {
+        let mut granted = 0;
         for buffer in buffers {
             let part = buffer.get(..count).unwrap_or(buffer);
             count -= part.len();
             let toll = &mut self.inbound.toll;
             let Ok(()) = self.outbound.feed(part, |head| {
                 toll.sent(head);
+                if head.stream == 0 {
+                    granted += u64::from(head.increment);
+                }
                 Ok::<_, std::convert::Infallible>(())
             });
         }
+        self.tally.granted.fetch_add(granted, Ordering::Relaxed);
     }
 
     /// Notes whether the peer keeps us waiting.
@@ -82,14 +91,17 @@ struct Inbound {
     tariff: Tariff,
     /// Bytes of DATA, padding included, as flow control counts them.
     data: u64,
+    /// Acknowledgements of settings.
+    acknowledged: u32,
     /// Bytes of the block of headers that comes.
     in_block: u32,
     longest: u32,
+    crumbs: Crumbs,
 }
 
 impl Inbound {
     fn feed(&mut self, bytes: &[u8]) -> Result<(), Breach> {
-        let Self { scanner, frames, toll, tariff, data, in_block, longest } = self;
+        let Self { scanner, frames, toll, tariff, data, acknowledged, in_block, longest, crumbs } = self;
         scanner.feed(bytes, |head| {
             if head.kind == Head::CONTINUATION {
                 // Part of the frame before, in size and in time.
@@ -100,8 +112,11 @@ impl Inbound {
             }
             if head.kind == Head::DATA {
                 *data += u64::from(head.length);
+                crumbs.received(head.length);
             } else if *in_block > *longest {
                 return Err(Breach::TooLong { limit: *longest });
+            } else if head.acknowledges() {
+                *acknowledged = acknowledged.wrapping_add(1);
             }
             let paid = toll.received(head, || Instant::now().into_std());
             paid.map_err(|Spent| Breach::Flood { burst: tariff.burst })
@@ -119,8 +134,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.tally.breach().is_some() {
-            // Whoever polls the connection looks for it next, and ends it.
+        if self.tally.breach().is_some() || self.inbound.crumbs.are_too_many() {
+            // Whoever polls the connection looks for it next, and ends it, or puts them together and goes on.
             return Poll::Pending;
         }
         let before = buf.filled().len();
@@ -133,6 +148,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         let judged = self.inbound.feed(new);
         self.tally.set_reading(self.inbound.at());
         self.tally.data.store(self.inbound.data, Ordering::Relaxed);
+        self.tally.acknowledged.store(self.inbound.acknowledged, Ordering::Relaxed);
         if let Err(breach) = judged {
             self.tally.set_breach(breach);
             buf.set_filled(before);
@@ -187,6 +203,10 @@ pub(crate) struct Tally {
     reading: AtomicU32,
     writing: AtomicU32,
     data: AtomicU64,
+    acknowledged: AtomicU32,
+    /// Beyond the first window of a connection.
+    granted: AtomicU64,
+    crumbs: Crumbs,
     breach: OnceLock<Breach>,
 }
 
@@ -200,9 +220,16 @@ impl Tally {
         self.breach.get().copied()
     }
 
-    /// Bytes of DATA that have come, or are announced, in all.
-    pub(super) fn data(&self) -> u64 {
-        self.data.load(Ordering::Relaxed)
+    pub(super) fn crumbs(&self) -> Crumbs {
+        self.crumbs.clone()
+    }
+
+    pub(super) fn flow(&self) -> Flow {
+        Flow {
+            received: self.data.load(Ordering::Relaxed),
+            granted: FIRST_WINDOW + self.granted.load(Ordering::Relaxed),
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+        }
     }
 
     pub(super) fn reading(&self) -> At {
@@ -226,6 +253,9 @@ impl Tally {
         let _ = self.breach.set(breach);
     }
 }
+
+/// What a peer may send on a connection before it is told anything, RFC 9113 section 6.9.2.
+const FIRST_WINDOW: u64 = 65_535;
 
 /// One word, so that both parts are of one moment.
 fn packed(at: At) -> u32 {

@@ -158,6 +158,11 @@ impl Victim {
         self.peak = self.peak.max(MEMORY.allocated());
     }
 
+    /// What the victim has said so far.
+    pub(crate) fn heard(&self) -> Vec<Seen> {
+        parse(&self.heard.borrow())
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.end.is_finished()
     }

@@ -31,6 +31,7 @@ async fn fill(send: &mut SendHalf) -> usize {
     sent
 }
 
+/// A tunnel whose reader is at the server: how to write, how to read, and what else keeps it open.
 async fn one(pair: &mut Pair) -> (SendHalf, RecvHalf, impl Sized + use<>) {
     let (near, far) = pair.open().await;
     let ((near_recv, near_send), (far_recv, far_send)) = (near.into_split(), far.into_split());
@@ -79,26 +80,60 @@ async fn stalled_streams_do_not_stop_the_others() {
         stalled.push(stream);
     }
     let (mut send, mut recv, _rest) = one(&mut pair).await;
-    let write = async {
-        send.send_all(Bytes::from(vec![7; 10 * CONNECTION])).await.unwrap();
-        send.finish().unwrap();
-    };
-    let both = async { tokio::join!(read_all(&mut recv), write).0.unwrap().len() };
-    assert_eq!(settled(both).await, Some(10 * CONNECTION));
+    goes_on(&mut send, &mut recv, 10 * CONNECTION).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_default_windows_let_three_streams_stall() {
-    let mut pair = Pair::new().await;
-    let mut stalled = Vec::new();
-    for _ in 0..3 {
-        let mut stream = one(&mut pair).await;
-        assert_eq!(fill(&mut stream.0).await, 128 << 10);
-        stalled.push(stream);
-    }
-    let (mut send, mut recv, _rest) = one(&mut pair).await;
-    send.send_all(Bytes::from_static(b"through")).await.unwrap();
-    assert_eq!(settled(recv.data()).await.unwrap().unwrap().unwrap(), "through");
+/// The same with the reader at the client.
+async fn one_back(pair: &mut Pair) -> (SendHalf, RecvHalf, impl Sized + use<>) {
+    let (near, far) = pair.open().await;
+    let ((near_recv, near_send), (far_recv, far_send)) = (near.into_split(), far.into_split());
+    (far_send, near_recv, (far_recv, near_send))
+}
+
+/// All streams that there may be, of which the last has a reader.
+macro_rules! all_but_one_stall {
+    ($($name:ident => $one:ident;)*) => { $(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            let mut pair = Pair::new().await;
+            let mut stalled = Vec::new();
+            for turn in 0..199 {
+                let mut stream = $one(&mut pair).await;
+                let held = fill(&mut stream.0).await;
+                assert!(held > 0, "stream {turn} has room of its own");
+                stalled.push((held, stream));
+            }
+            assert_eq!(stalled[0].0, 128 << 10, "the first have a whole window");
+            let (mut send, mut recv, _rest) = $one(&mut pair).await;
+            goes_on(&mut send, &mut recv, 3 << 20).await;
+            // What stalled goes on when its reader does.
+            for (held, (send, recv, _)) in &mut stalled {
+                let mut read = 0;
+                while read < *held {
+                    read += settled(recv.data()).await.expect("it was sent").unwrap().unwrap().len();
+                }
+                goes_on(send, recv, 100_000).await;
+            }
+        }
+    )* };
+}
+
+all_but_one_stall! {
+    any_number_of_stalled_readers_at_the_server_stop_nobody_else => one;
+    any_number_of_stalled_readers_at_the_client_stop_nobody_else => one_back;
+}
+
+/// So many bytes go through.
+async fn goes_on(send: &mut SendHalf, recv: &mut RecvHalf, bytes: usize) {
+    let write = async { send.send_all(Bytes::from(vec![7; bytes])).await.unwrap() };
+    let read = async {
+        let mut read = 0;
+        while read < bytes {
+            read += recv.data().await.unwrap().unwrap().len();
+        }
+        assert_eq!(read, bytes);
+    };
+    settled(async { tokio::join!(write, read) }).await.expect("it moves");
 }
 
 #[tokio::test(start_paused = true)]
