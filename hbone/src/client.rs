@@ -42,16 +42,17 @@ where
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
     let guard = Guard::new(config, tally, connection.ping_pong());
+    let inlets = Inlets::new(guard.crumbs());
     let terms = Terms {
+        inlets: inlets.clone(),
         max_streams: usize::try_from(config.max_concurrent_streams).unwrap_or(usize::MAX),
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
     };
     let queue = Queue::new(config.max_send_buffer_size);
-    let inlets = Inlets::new(guard.crumbs());
     let (greeting, greeted) = greeting();
     let driver = Driver::new(connection, guard, Windows::new(config), inlets.clone(), greeting);
-    Ok((Client { send, terms: Arc::new(terms), queue, inlets, greeted }, driver))
+    Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -62,12 +63,12 @@ pub struct Client {
     send: SendRequest<Queued>,
     terms: Arc<Terms>,
     queue: Queue,
-    inlets: Inlets,
     greeted: Greeted,
 }
 
 #[derive(Debug)]
 struct Terms {
+    inlets: Inlets,
     max_streams: usize,
     open_timeout: Duration,
     draining: AtomicBool,
@@ -122,7 +123,7 @@ impl Client {
         if !parts.status.is_success() {
             return Err(OpenError::Refused { status: parts.status, headers: Box::new(parts.headers) });
         }
-        Ok(Tunnel::new(RecvHalf::new(body, &self.inlets), half.accepted()).with_answer(parts.headers))
+        Ok(Tunnel::new(RecvHalf::new(body, &self.terms.inlets), half.accepted()).with_answer(parts.headers))
     }
 }
 

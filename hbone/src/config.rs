@@ -217,13 +217,14 @@ pub(crate) const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(5);
 pub(crate) const FAULTS_FORGIVEN: usize = 950;
 
 /// Requests that may be taken back before [`Server::next`](crate::Server::next) has shown them, all at once; more end the connection
-/// (rapid reset, CVE-2023-44487). A client that proxies for many applications may lose a set of 200 together.
+/// (rapid reset, CVE-2023-44487). A client that proxies for many applications may lose a set of 200 together. Seldom are as many unseen,
+/// as a connection is read in turns (`guard`).
 pub(crate) const CANCELLED_UNSEEN: usize = 200;
 
-/// What DATA frames of less than 256 bytes that nobody has read may fall short of that, together, before h2 ends the connection.
-/// They are put together long before (`crumbs`): this is more than what one read from the stream beneath can bring after that, 256 KiB of
-/// frames of one byte.
-pub(crate) const SMALL_DATA_OVERHEAD: usize = 8 << 20;
+/// What DATA frames of less than 256 bytes that nobody has read may fall short of that, together, before h2 ends the connection:
+/// without a bound. Unread ones are put together before they cost much (`crumbs`), and what comes late for tunnels that were cut counts for
+/// ever with h2, although it is thrown away.
+pub(crate) const SMALL_DATA_OVERHEAD: usize = usize::MAX;
 
 /// Bytes of the table of headers seen before, RFC 7541 section 4.2, for each direction. The protocol's own default.
 pub(crate) const HEADER_TABLE: u32 = 4096;

@@ -4,7 +4,7 @@
 //! ```text
 //!                 bytes                             heads of frames
 //!   stream <----------------> Wire  (in h2) ---------------------------> Toll: credits
-//!                              |
+//!                              |                                    `--> Turn: when others go on
 //!                              | Tally: heard, steps, breach
 //!                              v
 //!   runtime <---- clock ----- Guard (in the driver or server) --> Heartbeat: pings
@@ -14,6 +14,7 @@
 mod patrol;
 mod scan;
 mod toll;
+mod turn;
 mod wire;
 
 use std::fmt;
@@ -69,7 +70,10 @@ impl Guard {
         }
         let heard = self.tally.take_heard();
         match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(heard, cx)) {
-            None | Some(Poll::Pending) => Poll::Pending,
+            None | Some(Poll::Pending) => {
+                self.tally.rest();
+                Poll::Pending
+            }
             Some(Poll::Ready(Beat::Pinged)) => Poll::Ready(Ok(())),
             Some(Poll::Ready(Beat::Silent { dead_after })) => {
                 Poll::Ready(Err(ConnectionError::Silent { dead_after }))

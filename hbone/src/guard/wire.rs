@@ -1,5 +1,6 @@
 //! The stream beneath a connection, with what passes in sight.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use super::Breach;
 use super::patrol::At;
 use super::scan::{Head, Scanner};
 use super::toll::{Spent, Tariff, Toll};
+use super::turn::{Turn, Work};
 use crate::config::Config;
 use crate::crumbs::Crumbs;
 use crate::windows::Flow;
@@ -22,6 +24,7 @@ use crate::windows::Flow;
 pub(crate) struct Wire<T> {
     io: T,
     inbound: Inbound,
+    turn: Turn,
     outbound: Scanner,
     /// Writes that moved something.
     writes: u32,
@@ -53,7 +56,10 @@ impl<T> Wire<T> {
             longest: config.longest_block(),
             crumbs: tally.crumbs(),
         };
-        (Self { io, inbound, outbound: ours, writes: 0, tally: Arc::clone(&tally) }, tally)
+        (
+            Self { io, inbound, turn: Turn::default(), outbound: ours, writes: 0, tally: Arc::clone(&tally) },
+            tally,
+        )
     }
 
     fn wrote(&mut self, buffers: &[io::IoSlice<'_>], mut count: usize) {
@@ -100,9 +106,10 @@ struct Inbound {
 }
 
 impl Inbound {
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), Breach> {
+    fn feed(&mut self, bytes: &[u8], work: &mut Work) -> Result<(), Breach> {
         let Self { scanner, frames, toll, tariff, data, acknowledged, in_block, longest, crumbs } = self;
         scanner.feed(bytes, |head| {
+            work.add(head);
             if head.kind == Head::CONTINUATION {
                 // Part of the frame before, in size and in time.
                 *in_block = in_block.saturating_add(head.length);
@@ -138,14 +145,27 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
             // Whoever polls the connection looks for it next, and ends it, or puts them together and goes on.
             return Poll::Pending;
         }
+        if self.turn.pass() {
+            self.tally.pauses.store(true, Ordering::Relaxed);
+        }
+        if self.tally.pauses.load(Ordering::Relaxed) {
+            // Not a wake-up of our own: that would come before the runtime has looked for what others wait for.
+            return std::pin::pin!(tokio::task::yield_now()).poll(cx).map(Ok);
+        }
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        let limit = self.turn.limit();
+        let read = poll_read_some(Pin::new(&mut self.io), cx, buf, limit);
+        if read.is_pending() {
+            self.turn.rest();
+        }
         let new = buf.filled().get(before..).unwrap_or_default();
         if new.is_empty() {
             return read;
         }
         self.tally.heard.store(true, Ordering::Relaxed);
-        let judged = self.inbound.feed(new);
+        let mut work = Work::default();
+        let judged = self.inbound.feed(new, &mut work);
+        self.turn.read(new.len(), work);
         self.tally.set_reading(self.inbound.at());
         self.tally.data.store(self.inbound.data, Ordering::Relaxed);
         self.tally.acknowledged.store(self.inbound.acknowledged, Ordering::Relaxed);
@@ -156,6 +176,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         }
         read
     }
+}
+
+/// As `poll_read`, and not more than the limit.
+fn poll_read_some<T: AsyncRead>(
+    io: Pin<&mut T>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+    limit: Option<usize>,
+) -> Poll<io::Result<()>> {
+    let Some(limit) = limit.map(|limit| limit.min(buf.remaining())) else { return io.poll_read(cx, buf) };
+    let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit));
+    let read = io.poll_read(cx, &mut part);
+    let count = part.filled().len();
+    buf.advance(count);
+    read
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
@@ -207,6 +242,8 @@ pub(crate) struct Tally {
     /// Beyond the first window of a connection.
     granted: AtomicU64,
     crumbs: Crumbs,
+    /// Nothing is read until others have had their turn.
+    pauses: AtomicBool,
     breach: OnceLock<Breach>,
 }
 
@@ -214,6 +251,11 @@ impl Tally {
     /// Whether bytes came since the last call.
     pub(super) fn take_heard(&self) -> bool {
         self.heard.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whoever polls the connection has nothing more to do now: others have their turn.
+    pub(super) fn rest(&self) {
+        self.pauses.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn breach(&self) -> Option<Breach> {

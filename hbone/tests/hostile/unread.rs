@@ -66,6 +66,24 @@ fn all_that_the_windows_allow() {
     });
 }
 
+/// As many frames as the windows allow, of a byte each: what holds them must not cost more than they do.
+#[test]
+fn windows_full_of_single_bytes() {
+    alone(async {
+        let mut victim = Victim::server(Habit::Keep).await;
+        victim.send(&frame(SETTINGS, ACK, 0, b"")).await;
+        for turn in 0..4 {
+            victim.send(&connect(stream(turn))).await;
+            for _ in 0..100 {
+                victim.send(&frame(DATA, 0, stream(turn), b"x").repeat(1000)).await;
+            }
+        }
+        victim.quiet().await;
+        assert!(victim.held() < 1 << 20, "{}", victim.held());
+        assert!(!victim.has_ended());
+    });
+}
+
 /// What a victim allows.
 struct Windows {
     settings: usize,
