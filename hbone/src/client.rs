@@ -20,7 +20,7 @@ use crate::error::{HandshakeError, OpenError};
 use crate::greeting::{Greeted, greeting};
 use crate::guard::{End, Guard, Wire};
 use crate::queue::{Queue, Queued};
-use crate::tunnel::{Inlets, RecvHalf, SendHalf, Tunnel};
+use crate::tunnel::{Inlets, SendHalf, Tunnel};
 use crate::windows::{Sizes, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
@@ -49,7 +49,7 @@ where
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
     };
-    let queue = Queue::new(config.max_send_buffer_size);
+    let queue = Queue::new(config.max_send_buffer_size, guard.slivers());
     let (greeting, greeted) = greeting();
     let driver = Driver::new(connection, guard, Windows::new(config), inlets.clone(), greeting);
     Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
@@ -123,7 +123,7 @@ impl Client {
         if !parts.status.is_success() {
             return Err(OpenError::Refused { status: parts.status, headers: Box::new(parts.headers) });
         }
-        Ok(Tunnel::new(RecvHalf::new(body, &self.terms.inlets), half.accepted()).with_answer(parts.headers))
+        Ok(Tunnel::new(self.terms.inlets.add(body), half.accepted()).with_answer(parts.headers))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to
 use crate::guard::{End, Guard, Wire};
 use crate::idle::{Idle, Occupant};
 use crate::queue::{Queue, Queued};
-use crate::tunnel::{Inlets, RecvHalf, SendHalf, Tunnel};
+use crate::tunnel::{Inlets, SendHalf, SharedInlet, Tunnel};
 use crate::windows::{Sizes, Step, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
@@ -39,7 +39,7 @@ where
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
     let guard = Guard::new(config, tally, connection.ping_pong());
-    let queue = Queue::new(config.max_send_buffer_size);
+    let queue = Queue::new(config.max_send_buffer_size, guard.slivers());
     let inlets = Inlets::new(guard.crumbs());
     let (windows, idle) = (Windows::new(config), config.idle_timeout.map(Idle::new));
     Ok(Server { running: Some(Running { connection, guard, windows, queue, inlets, idle }) })
@@ -183,8 +183,7 @@ impl Arrival {
     ) -> Self {
         match ConnectRequest::from_http(request) {
             Ok((request, body)) => {
-                let recv = RecvHalf::new(body, inlets);
-                Self::Connect(Incoming { request, recv, answer, occupant })
+                Self::Connect(Incoming { request, inlet: inlets.add(body), answer, occupant })
             }
             Err(reason) => {
                 answer.refuse(Refusal::Malformed, HeaderMap::new());
@@ -197,7 +196,7 @@ impl Arrival {
 /// A request for a tunnel. Dropped without an answer, it is refused as [`Refusal::Unavailable`].
 pub struct Incoming {
     request: ConnectRequest,
-    recv: RecvHalf,
+    inlet: SharedInlet,
     answer: Answer,
     occupant: Option<Occupant>,
 }
@@ -225,7 +224,7 @@ impl Incoming {
     /// As [`accept`](Self::accept), and if the headers cannot be sent in HTTP/2.
     pub fn accept_with(self, headers: HeaderMap) -> Result<Tunnel, AcceptError> {
         let half = self.answer.accept(headers)?;
-        let tunnel = Tunnel::new(self.recv, half);
+        let tunnel = Tunnel::new(self.inlet, half);
         Ok(match self.occupant {
             None => tunnel,
             Some(occupant) => tunnel.hold(occupant),

@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::crumbs::Crumbs;
 use crate::error::ConnectionError;
 use crate::heartbeat::{Beat, Heartbeat};
+use crate::slivers::Slivers;
 use crate::windows::Flow;
 
 pub(crate) use self::toll::Tariff;
@@ -90,6 +91,11 @@ impl Guard {
     /// The small frames that come in.
     pub(crate) fn crumbs(&self) -> Crumbs {
         self.tally.crumbs()
+    }
+
+    /// The frames that the peer's windows cut short.
+    pub(crate) fn slivers(&self) -> Slivers {
+        self.tally.slivers()
     }
 
     /// What has passed; `None` while something that was announced waits to be written.

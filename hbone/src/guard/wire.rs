@@ -17,6 +17,7 @@ use super::toll::{Spent, Tariff, Toll};
 use super::turn::{Turn, Work};
 use crate::config::Config;
 use crate::crumbs::Crumbs;
+use crate::slivers::Slivers;
 use crate::windows::Flow;
 
 /// What h2 reads from and writes to: the stream it wraps, until the peer breaks a bound; then nothing more is read.
@@ -48,7 +49,7 @@ impl<T> Wire<T> {
         let inbound = Inbound {
             scanner: theirs,
             frames: 0,
-            toll: Toll::new(config.tariff, Instant::now().into_std()),
+            toll: Toll::new(config.tariff, Instant::now().into_std(), tally.slivers()),
             tariff: config.tariff,
             data: 0,
             acknowledged: 0,
@@ -242,6 +243,7 @@ pub(crate) struct Tally {
     /// Beyond the first window of a connection.
     granted: AtomicU64,
     crumbs: Crumbs,
+    slivers: Slivers,
     /// Nothing is read until others have had their turn.
     pauses: AtomicBool,
     breach: OnceLock<Breach>,
@@ -264,6 +266,10 @@ impl Tally {
 
     pub(super) fn crumbs(&self) -> Crumbs {
         self.crumbs.clone()
+    }
+
+    pub(super) fn slivers(&self) -> Slivers {
+        self.slivers.clone()
     }
 
     pub(super) fn flow(&self) -> Flow {

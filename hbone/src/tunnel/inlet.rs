@@ -10,7 +10,7 @@ use h2::RecvStream;
 use crate::crumbs::Crumbs;
 
 /// The stream of one tunnel, and what was taken from it before its reader asked.
-pub(super) struct Inlet {
+pub(crate) struct Inlet {
     stream: RecvStream,
     /// Taken from the stream, not read.
     backlog: VecDeque<Bytes>,
@@ -64,8 +64,8 @@ impl Inlet {
         if chunks.is_empty() {
             return;
         }
-        if let Some(last) = self.backlog.pop_back_if(|last| last.len() < PIECE) {
-            chunks.insert(0, last);
+        if self.backlog.back().is_some_and(|last| last.len() < PIECE) {
+            chunks.splice(..0, self.backlog.pop_back());
         }
         let mut piece = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
         chunks.iter().for_each(|chunk| piece.extend_from_slice(chunk));
@@ -85,9 +85,9 @@ const PIECE: usize = 4096;
 
 /// An inlet, as its reader and the driver share it.
 #[derive(Clone)]
-pub(super) struct Shared(Arc<Mutex<Inlet>>);
+pub(crate) struct SharedInlet(Arc<Mutex<Inlet>>);
 
-impl Shared {
+impl SharedInlet {
     pub(super) fn lock(&self) -> MutexGuard<'_, Inlet> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,7 +106,7 @@ impl Inlets {
         Self { all: Arc::default(), crumbs }
     }
 
-    pub(super) fn add(&self, stream: RecvStream) -> Shared {
+    pub(crate) fn add(&self, stream: RecvStream) -> SharedInlet {
         let inlet = Inlet { stream, backlog: VecDeque::new(), out: 0, crumbs: self.crumbs.clone() };
         let inlet = Arc::new(Mutex::new(inlet));
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +117,7 @@ impl Inlets {
             all.reserve(live.max(4));
         }
         all.push(Arc::downgrade(&inlet));
-        Shared(inlet)
+        SharedInlet(inlet)
     }
 
     /// Puts small frames together, if there are too many.
@@ -139,7 +139,7 @@ impl Inlets {
     fn each(&self, mut act: impl FnMut(&mut Inlet)) {
         let all: Vec<_> = {
             let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.iter().filter_map(Weak::upgrade).map(Shared).collect()
+            all.iter().filter_map(Weak::upgrade).map(SharedInlet).collect()
         };
         // Out of the lock: a tunnel may end here.
         all.iter().for_each(|inlet| act(&mut inlet.lock()));

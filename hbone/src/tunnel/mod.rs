@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub(crate) use inlet::Inlets;
+pub(crate) use inlet::{Inlets, SharedInlet};
 pub use recv::RecvHalf;
 pub use send::{FRAME_PAYLOAD, SendHalf};
 
@@ -43,8 +43,8 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(recv: RecvHalf, send: SendHalf) -> Self {
-        Self { recv, send, answer: None }
+    pub(crate) fn new(inlet: SharedInlet, send: SendHalf) -> Self {
+        Self { recv: RecvHalf::new(inlet), send, answer: None }
     }
 
     /// The headers of the peer's answer, for the side that asked; `None` if there were none.

@@ -7,11 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::RecvStream;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Hold;
-use super::inlet::{Inlets, Shared};
+use super::inlet::SharedInlet;
 use crate::error::{Trailers, to_io};
 
 /// The reading half of a [`Tunnel`](crate::Tunnel).
@@ -20,7 +19,7 @@ use crate::error::{Trailers, to_io};
 /// that stops holds at most the window and one chunk. Dropping this half before the end throws away what still comes;
 /// the writing half goes on.
 pub struct RecvHalf {
-    inlet: Shared,
+    inlet: SharedInlet,
     /// What the last chunk still has for `poll_read`.
     rest: Bytes,
     /// The last chunk's bytes, not yet given back to the window.
@@ -31,8 +30,8 @@ pub struct RecvHalf {
 }
 
 impl RecvHalf {
-    pub(crate) fn new(stream: RecvStream, inlets: &Inlets) -> Self {
-        Self { inlet: inlets.add(stream), rest: Bytes::new(), owed: 0, spoiled: false, hold: None }
+    pub(crate) fn new(inlet: SharedInlet) -> Self {
+        Self { inlet, rest: Bytes::new(), owed: 0, spoiled: false, hold: None }
     }
 
     /// The next bytes, as they came, never empty; `None` only if the peer finished, which is its FIN.

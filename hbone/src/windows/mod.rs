@@ -190,7 +190,7 @@ impl Windows {
     fn sizes(&self) -> Sizes {
         let Sizes { stream, connection: open } = self.earned;
         let kept = open / 3;
-        let ration = (kept / self.streams).clamp(1, stream);
+        let ration = (kept / self.streams).max(LEAST).min(stream);
         match self.level {
             Level::Wide => self.earned,
             Level::Narrow => Sizes { stream: (stream / 8).max(ration), connection: open },
@@ -202,6 +202,9 @@ impl Windows {
 
 /// A quarter of the connection's for each stream, as in [`Config`]'s defaults: 1 Gbit/s at 1 ms of round trip until more is earned.
 const FIRST: Sizes = Sizes { stream: 128 << 10, connection: 512 << 10 };
+
+/// Less is no window to work with. Only with ten thousand streams there is less for each.
+const LEAST: u32 = 16;
 
 /// With what is kept, the largest window of RFC 9113 section 6.9.1.
 const MOST_OPEN: u32 = ((1 << 31) - 1) / 4 * 3;

@@ -7,7 +7,11 @@ use super::*;
 /// Announces without fail, and the peer acknowledges at once.
 fn adapted(windows: &mut Windows, flow: &mut Flow) -> Vec<Step> {
     let mut steps = Vec::new();
-    while windows.adapt(*flow, |step| Ok::<_, ()>(steps.push(step))) {
+    let mut announce = |step| {
+        steps.push(step);
+        Ok::<_, ()>(())
+    };
+    while windows.adapt(*flow, &mut announce) {
         flow.acknowledged = windows.settings;
     }
     steps

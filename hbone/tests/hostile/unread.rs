@@ -52,7 +52,9 @@ fn all_that_the_windows_allow() {
                 let of_all = 65_535 + windows.given(0) - sent.iter().sum::<i64>();
                 let chunk = of_stream.min(of_all).clamp(0, 16_384);
                 if chunk > 0 {
-                    victim.send(&frame(DATA, 0, stream(turn), &vec![0; chunk as usize])).await;
+                    victim
+                        .send(&frame(DATA, 0, stream(turn), &vec![0; usize::try_from(chunk).unwrap()]))
+                        .await;
                     (sent[turn as usize], went) = (sent[turn as usize] + chunk, went + chunk);
                 }
             }
@@ -95,9 +97,10 @@ impl Windows {
     fn of(frames: &[Seen]) -> Self {
         let settings: Vec<_> =
             frames.iter().filter(|seen| seen.kind == SETTINGS && seen.flags == 0).collect();
-        let windows =
+        let mut windows =
             settings.iter().flat_map(|seen| seen.payload.chunks(6)).filter(|one| one[..2] == [0, 4]);
-        let first = windows.last().map_or(65_535, |one| u32::from_be_bytes(one[2..].try_into().unwrap()));
+        let first =
+            windows.next_back().map_or(65_535, |one| u32::from_be_bytes(one[2..].try_into().unwrap()));
         let updates = frames.iter().filter(|seen| seen.kind == WINDOW_UPDATE);
         let updates = updates
             .map(|seen| (seen.stream, i64::from(u32::from_be_bytes(seen.payload[..].try_into().unwrap()))));
