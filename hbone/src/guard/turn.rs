@@ -3,14 +3,18 @@
 use super::scan::Head;
 
 /// The work of one connection since others had theirs, as the bytes whose moving costs as much.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
     work: u32,
-    /// What was read last was mostly heads.
+    /// What was read last was mostly heads, or nothing was.
     is_dense: bool,
 }
 
 impl Turn {
+    pub(super) fn new() -> Self {
+        Self { work: 0, is_dense: true }
+    }
+
     /// Whether it is for others to go on; then this begins anew.
     pub(super) fn pass(&mut self) -> bool {
         let is_over = self.work >= MOST;
@@ -34,7 +38,10 @@ impl Turn {
     pub(super) fn read(&mut self, bytes: usize, frames: Work) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.work = self.work.saturating_add(bytes).saturating_add(frames.0);
-        self.is_dense = frames.0 / 2 > bytes;
+        // Where no frame begins, nothing is learned.
+        if frames.0 > 0 {
+            self.is_dense = frames.0 / 2 > bytes;
+        }
     }
 }
 
@@ -73,7 +80,7 @@ mod tests {
         for (bytes, count, kind) in
             [(128 << 10, 0, Head::DATA), (1280, 128, Head::DATA), (0, 16, Head::HEADERS)]
         {
-            let mut turn = Turn::default();
+            let mut turn = Turn::new();
             turn.read(bytes, frames(count, kind));
             assert!(turn.pass(), "{bytes} bytes, {count} frames");
             assert!(!turn.pass(), "the next begins");
@@ -84,7 +91,7 @@ mod tests {
 
     #[test]
     fn who_waited_anyway_begins_anew() {
-        let mut turn = Turn::default();
+        let mut turn = Turn::new();
         for _ in 0..100 {
             turn.read(100 << 10, Work::default());
             turn.rest();
@@ -94,10 +101,13 @@ mod tests {
 
     #[test]
     fn many_small_frames_are_read_in_small_pieces() {
-        let mut turn = Turn::default();
+        let mut turn = Turn::new();
+        assert_eq!(turn.limit(), Some(1280), "it is not known yet");
         turn.read(16 << 10, frames(1, Head::DATA));
         assert_eq!(turn.limit(), None);
         turn.read(16 << 10, frames(1600, Head::DATA));
+        assert_eq!(turn.limit(), Some(1280));
+        turn.read(1280, Work::default());
         assert_eq!(turn.limit(), Some(1280));
         turn.read(1280, frames(1, Head::DATA));
         assert_eq!(turn.limit(), None);

@@ -57,10 +57,7 @@ impl<T> Wire<T> {
             longest: config.longest_block(),
             crumbs: tally.crumbs(),
         };
-        (
-            Self { io, inbound, turn: Turn::default(), outbound: ours, writes: 0, tally: Arc::clone(&tally) },
-            tally,
-        )
+        (Self { io, inbound, turn: Turn::new(), outbound: ours, writes: 0, tally: Arc::clone(&tally) }, tally)
     }
 
     fn wrote(&mut self, buffers: &[io::IoSlice<'_>], mut count: usize) {

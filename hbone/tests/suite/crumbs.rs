@@ -143,3 +143,28 @@ async fn small_frames_that_come_late_for_tunnels_that_were_cut_are_forgotten() {
     peer.send(DATA, 0, 401, b"through").await;
     assert_eq!(settled(recv.data()).await.expect("it comes").unwrap().unwrap(), "through");
 }
+
+/// And requests: each is a task to begin, and an application to be dialled.
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_many_requests_lets_others_go_on() {
+    let (mut peer, server) = Peer::of_server(&Config::default()).await;
+    for turn in 0..200 {
+        peer.headers(0, 2 * turn + 1, CONNECT).await;
+    }
+    let mut arrivals = arrivals(server);
+    let taking = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while taken.len() < 200 {
+            taken.extend(arrivals.next().await);
+        }
+    });
+    let mut turns = 0;
+    poll_fn(|cx| {
+        turns += 1;
+        cx.waker().wake_by_ref();
+        if taking.is_finished() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    // Its turns are of some 20.
+    assert!(turns >= 8, "others had {turns} turns");
+}
