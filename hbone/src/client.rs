@@ -21,7 +21,7 @@ use crate::error::{HandshakeError, OpenError};
 use crate::greeting::{Greeted, greeting};
 use crate::guard::{End, Guard, Wire};
 use crate::queue::{Queue, Queued};
-use crate::tunnel::{SendHalf, Tunnel};
+use crate::tunnel::{Inlets, SendHalf, Tunnel};
 use crate::windows::{Sizes, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
@@ -43,15 +43,17 @@ where
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
     let guard = Guard::new(config, tally, connection.ping_pong());
+    let inlets = Inlets::new(guard.crumbs());
     let terms = Terms {
+        inlets: inlets.clone(),
         max_streams: usize::try_from(config.max_concurrent_streams).unwrap_or(usize::MAX),
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
         carrier: OnceLock::new(),
     };
-    let queue = Queue::new(config.max_send_buffer_size);
+    let queue = Queue::new(config.max_send_buffer_size, guard.slivers());
     let (greeting, greeted) = greeting();
-    let driver = Driver::new(connection, guard, Windows::new(config), greeting);
+    let driver = Driver::new(connection, guard, Windows::new(config), inlets.clone(), greeting);
     Ok((Client { send, terms: Arc::new(terms), queue, greeted, note: None }, driver))
 }
 
@@ -72,6 +74,7 @@ pub type Note = Arc<dyn Any + Send + Sync>;
 
 #[derive(Debug)]
 struct Terms {
+    inlets: Inlets,
     max_streams: usize,
     open_timeout: Duration,
     draining: AtomicBool,
@@ -149,7 +152,7 @@ impl Client {
         if !parts.status.is_success() {
             return Err(OpenError::Refused { status: parts.status, headers: Box::new(parts.headers) });
         }
-        Ok(Tunnel::new(body, half.accepted()).with_answer(parts.headers))
+        Ok(Tunnel::new(self.terms.inlets.add(body), half.accepted()).with_answer(parts.headers))
     }
 }
 

@@ -47,17 +47,18 @@ impl Default for Config {
 
 impl Config {
     /// Bytes that a peer may send on one stream before its reader takes any, at most. Default 4 MiB: one stream then fills
-    /// 1 Gbit/s at 32 ms of round trip. Cost: as much memory for each stream whose reader stalls. A connection begins
+    /// 1 Gbit/s at 32 ms of round trip. Cost: as much memory for a stream whose reader stalls. A connection begins
     /// with 128 KiB, and with 512 KiB for all streams, if these are smaller; both double each time that readers have taken
-    /// that much.
+    /// twice as much. While most of the connection's is held by readers that stall, each stream has less.
     pub fn with_stream_window(mut self, bytes: u32) -> Result<Self, ConfigError> {
         self.stream_window = checked(bytes, Setting::StreamWindow)?;
         Ok(self)
     }
 
-    /// Bytes that a peer may send on all streams together before readers take any, at most. Default 16 MiB. It bounds the
-    /// memory of a connection; one stalled stream holds up to a stream window of it, so with the defaults three may
-    /// stall and the rest still moves. Keep it several stream windows.
+    /// Bytes that a peer may send on all streams together before readers take any, at most. Default 16 MiB. A third of it more is
+    /// kept back for when it is full of what readers do not take; each of [`with_max_concurrent_streams`](Self::with_max_concurrent_streams) then gets an
+    /// equal share of that, and no stream waits for another's reader. Both together bound the memory of a connection. Keep it several
+    /// stream windows, so that this is seldom.
     pub fn with_connection_window(mut self, bytes: u32) -> Result<Self, ConfigError> {
         self.connection_window = checked(bytes, Setting::ConnectionWindow)?;
         Ok(self)
@@ -216,12 +217,14 @@ pub(crate) const REMEMBER_RESETS_FOR: Duration = Duration::from_secs(5);
 pub(crate) const FAULTS_FORGIVEN: usize = 950;
 
 /// Requests that may be taken back before [`Server::next`](crate::Server::next) has shown them, all at once; more end the connection
-/// (rapid reset, CVE-2023-44487). A client that proxies for many applications may lose a set of 200 together.
+/// (rapid reset, CVE-2023-44487). A client that proxies for many applications may lose a set of 200 together. Seldom are as many unseen,
+/// as a connection is read in turns (`guard`).
 pub(crate) const CANCELLED_UNSEEN: usize = 200;
 
 /// What DATA frames of less than 256 bytes that nobody has read may fall short of that, together, before h2 ends the connection:
-/// they cost more memory than flow control counts. It is some 8,000 frames of one byte, and more of larger ones.
-pub(crate) const SMALL_DATA_OVERHEAD: usize = 2 << 20;
+/// without a bound. Unread ones are put together before they cost much (`crumbs`), and what comes late for tunnels that were cut counts for
+/// ever with h2, although it is thrown away.
+pub(crate) const SMALL_DATA_OVERHEAD: usize = usize::MAX;
 
 /// Bytes of the table of headers seen before, RFC 7541 section 4.2, for each direction. The protocol's own default.
 pub(crate) const HEADER_TABLE: u32 = 4096;

@@ -10,7 +10,8 @@ use crate::error::ConnectionError;
 use crate::greeting::Greeting;
 use crate::guard::{Guard, Wire};
 use crate::queue::Queued;
-use crate::windows::Windows;
+use crate::tunnel::Inlets;
+use crate::windows::{Step, Windows};
 
 /// The future that moves the bytes of one client connection, answers and sends pings.
 ///
@@ -32,6 +33,7 @@ struct Running<T: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::client::Connection<Wire<T>, Queued>,
     guard: Guard,
     windows: Windows,
+    inlets: Inlets,
     greeting: Option<Greeting>,
 }
 
@@ -40,9 +42,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         connection: h2::client::Connection<Wire<T>, Queued>,
         guard: Guard,
         windows: Windows,
+        inlets: Inlets,
         greeting: Greeting,
     ) -> Self {
-        Self { running: Some(Running { connection, guard, windows, greeting: Some(greeting) }) }
+        Self { running: Some(Running { connection, guard, windows, inlets, greeting: Some(greeting) }) }
     }
 }
 
@@ -69,24 +72,29 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
             if self.guard.is_greeted() {
                 self.greeting = None;
             }
-            if !self.grow() {
+            if !self.adapt() {
                 std::task::ready!(self.guard.poll(cx))?;
             }
         }
     }
 
-    /// Lets the peer send more at once, if it has earned it. Returns whether there is something to write now.
-    fn grow(&mut self) -> bool {
-        let Self { connection, windows, guard, .. } = self;
-        let grows = windows.grow(guard.received(), |next| {
-            // Fails while the peer has not acknowledged the settings before.
-            connection.set_initial_window_size(next.stream)?;
-            connection.set_target_window_size(next.connection);
-            Ok(())
-        });
-        if grows {
-            guard.owe();
+    /// Lets the peer send more at once, or less, and holds little for what nobody reads. Returns whether there is something to go on with.
+    fn adapt(&mut self) -> bool {
+        let Self { connection, windows, guard, inlets, .. } = self;
+        if inlets.put_together_crumbs() {
+            return true;
         }
-        grows
+        let Some(flow) = guard.flow() else { return false };
+        windows.adapt(flow, |step| {
+            match step {
+                Step::Streams(size) => {
+                    connection.set_initial_window_size(size)?;
+                    guard.owe();
+                }
+                Step::TellRoom => inlets.tell_room(),
+                Step::Connection(size) => connection.set_target_window_size(size),
+            }
+            Ok::<_, h2::Error>(())
+        })
     }
 }

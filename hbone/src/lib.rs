@@ -80,6 +80,7 @@ pub mod server;
 
 mod config;
 mod connect;
+mod crumbs;
 mod driver;
 mod error;
 mod gate;
@@ -91,6 +92,7 @@ mod keepalive;
 mod ledger;
 mod pool;
 mod queue;
+mod slivers;
 mod target;
 mod tunnel;
 mod windows;

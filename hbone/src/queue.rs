@@ -7,29 +7,41 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 
 use crate::gate::Gate;
+use crate::slivers::Slivers;
 
 /// The bytes of all streams of a connection that are queued. Clones are the same queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
-    gate: Arc<Gate>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    gate: Gate,
+    slivers: Slivers,
 }
 
 impl Queue {
     /// Shut while `limit` bytes or more are queued.
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { gate: Arc::new(Gate::new(limit)) }
+    pub(crate) fn new(limit: usize, slivers: Slivers) -> Self {
+        Self { inner: Arc::new(Inner { gate: Gate::new(limit), slivers }) }
+    }
+
+    /// No more than so many bytes of what is to be sent next are let through by the peer.
+    pub(crate) fn note_cut(&self, bytes: usize) {
+        self.inner.slivers.cut(bytes);
     }
 
     /// Waits until there is room for more.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.gate.poll(cx)
+        self.inner.gate.poll(cx)
     }
 
     /// Counts `bytes` until they are written or thrown away.
     pub(crate) fn take(&self, bytes: Bytes) -> Queued {
         let counted = bytes.len();
-        self.gate.add(counted);
-        Queued { bytes, counted, gate: Arc::clone(&self.gate) }
+        self.inner.gate.add(counted);
+        Queued { bytes, counted, queue: Arc::clone(&self.inner) }
     }
 }
 
@@ -38,7 +50,7 @@ impl Queue {
 pub(crate) struct Queued {
     bytes: Bytes,
     counted: usize,
-    gate: Arc<Gate>,
+    queue: Arc<Inner>,
 }
 
 impl Buf for Queued {
@@ -61,6 +73,6 @@ impl Buf for Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        self.gate.give_back(self.counted);
+        self.queue.gate.give_back(self.counted);
     }
 }

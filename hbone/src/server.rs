@@ -20,8 +20,8 @@ use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to
 use crate::guard::{End, Guard, Wire};
 use crate::idle::{Idle, Occupant};
 use crate::queue::{Queue, Queued};
-use crate::tunnel::{SendHalf, Tunnel};
-use crate::windows::{Sizes, Windows};
+use crate::tunnel::{Inlets, SendHalf, SharedInlet, Tunnel};
+use crate::windows::{Sizes, Step, Windows};
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
 ///
@@ -39,9 +39,10 @@ where
         .map_err(|_| HandshakeError::TimedOut { after })?
         .map_err(|source| HandshakeError::Http2 { source })?;
     let guard = Guard::new(config, tally, connection.ping_pong());
-    let queue = Queue::new(config.max_send_buffer_size);
+    let queue = Queue::new(config.max_send_buffer_size, guard.slivers());
+    let inlets = Inlets::new(guard.crumbs());
     let (windows, idle) = (Windows::new(config), config.idle_timeout.map(Idle::new));
-    Ok(Server { running: Some(Running { connection, guard, windows, queue, idle }) })
+    Ok(Server { running: Some(Running { connection, guard, windows, queue, inlets, idle }) })
 }
 
 /// One end of a connection, on which requests for tunnels arrive.
@@ -57,6 +58,7 @@ struct Running<T: AsyncRead + AsyncWrite + Unpin> {
     guard: Guard,
     windows: Windows,
     queue: Queue,
+    inlets: Inlets,
     idle: Option<Idle>,
 }
 
@@ -102,7 +104,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                     None => self.idled().err().map(Err),
                     Some(Ok((request, respond))) => {
                         let occupant = self.idle.as_ref().map(Idle::occupant);
-                        Some(Ok(Arrival::new(request, respond, &self.queue, occupant)))
+                        let answer = Answer { respond, queue: self.queue.clone(), given: false };
+                        Some(Ok(Arrival::new(request, answer, &self.inlets, occupant)))
                     }
                     Some(Err(source)) => {
                         ConnectionError::of_end(source).and_then(|()| self.idled()).err().map(Err)
@@ -113,7 +116,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                 self.connection.graceful_shutdown();
                 continue;
             }
-            if self.grow() {
+            if self.adapt() {
                 continue;
             }
             if let Err(error) = std::task::ready!(self.guard.poll(cx)) {
@@ -123,19 +126,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
         }
     }
 
-    /// Lets the peer send more at once, if it has earned it. Returns whether there is something to write now.
-    fn grow(&mut self) -> bool {
-        let Self { connection, windows, guard, .. } = self;
-        let grows = windows.grow(guard.received(), |next| {
-            // Fails while the peer has not acknowledged the settings before.
-            connection.set_initial_window_size(next.stream)?;
-            connection.set_target_window_size(next.connection);
-            Ok(())
-        });
-        if grows {
-            guard.owe();
+    /// Lets the peer send more at once, or less, and holds little for what nobody reads. Returns whether there is something to go on with.
+    fn adapt(&mut self) -> bool {
+        let Self { connection, windows, guard, inlets, .. } = self;
+        if inlets.put_together_crumbs() {
+            return true;
         }
-        grows
+        let Some(flow) = guard.flow() else { return false };
+        windows.adapt(flow, |step| {
+            match step {
+                Step::Streams(size) => {
+                    connection.set_initial_window_size(size)?;
+                    guard.owe();
+                }
+                Step::TellRoom => inlets.tell_room(),
+                Step::Connection(size) => connection.set_target_window_size(size),
+            }
+            Ok::<_, h2::Error>(())
+        })
     }
 
     /// Tells the peer what it did wrong, if it takes that at once.
@@ -172,13 +180,14 @@ pub enum Arrival {
 impl Arrival {
     fn new(
         request: Request<RecvStream>,
-        respond: SendResponse<Queued>,
-        queue: &Queue,
+        answer: Answer,
+        inlets: &Inlets,
         occupant: Option<Occupant>,
     ) -> Self {
-        let answer = Answer { respond, queue: queue.clone(), given: false };
         match ConnectRequest::from_http(request) {
-            Ok((request, body)) => Self::Connect(Incoming { request, body, answer, occupant }),
+            Ok((request, body)) => {
+                Self::Connect(Incoming { request, inlet: inlets.add(body), answer, occupant })
+            }
             Err(reason) => {
                 answer.refuse(Refusal::Malformed, HeaderMap::new());
                 Self::Malformed(reason)
@@ -190,7 +199,7 @@ impl Arrival {
 /// A request for a tunnel. Dropped without an answer, it is refused as [`Refusal::Unavailable`].
 pub struct Incoming {
     request: ConnectRequest,
-    body: RecvStream,
+    inlet: SharedInlet,
     answer: Answer,
     occupant: Option<Occupant>,
 }
@@ -218,7 +227,7 @@ impl Incoming {
     /// As [`accept`](Self::accept), and if the headers cannot be sent in HTTP/2.
     pub fn accept_with(self, headers: HeaderMap) -> Result<Tunnel, AcceptError> {
         let half = self.answer.accept(headers)?;
-        let tunnel = Tunnel::new(self.body, half);
+        let tunnel = Tunnel::new(self.inlet, half);
         Ok(match self.occupant {
             None => tunnel,
             Some(occupant) => tunnel.hold(occupant),

@@ -4,15 +4,20 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser as _;
 
 mod bulk;
 mod connect;
+mod hostile;
+mod neighbour;
 mod pipe;
 mod rate;
 
+use hostile::Kind;
+use neighbour::Neighbour;
 use pipe::Cover;
 use rate::Rates;
 
@@ -29,11 +34,33 @@ struct Args {
     /// How often each is measured
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// How many milliseconds a neighbour is measured each time
+    #[arg(long, default_value_t = 500)]
+    milliseconds: u64,
+    /// What is measured; else everything
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Bytes of one tunnel and of a hundred
+    Bulk,
+    /// Tunnels one after another
+    Opens,
+    /// Round trips beside peers that mean harm
+    Neighbour,
+}
+
+impl Args {
+    fn has(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&args))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -45,29 +72,79 @@ fn main() -> ExitCode {
 
 async fn run(args: &Args) -> Result<()> {
     for cover in [Cover::Plain, Cover::Tls] {
-        let (mut alone, mut one, mut hundred) = (Rates::default(), Rates::default(), Rates::default());
-        for _ in 0..args.rounds {
-            alone.add(bulk::alone(cover, args.mebibytes).await?);
-            one.add(bulk::tunnels(cover, args.mebibytes, 1).await?);
-            hundred.add(bulk::tunnels(cover, args.mebibytes, 100).await?);
+        if args.has(Part::Bulk) {
+            bulk(args, cover).await?;
         }
-        println!(
-            "{cover}, {} MiB ({} rounds): MiB/s, and as a share of the pipe alone",
-            args.mebibytes, args.rounds
-        );
-        println!("  {:<24} {alone}", "the pipe alone");
-        println!("  {:<24} {one} {:>6.0} %", "one tunnel", 100.0 * one.of(&alone));
-        println!("  {:<24} {hundred} {:>6.0} %", "a hundred tunnels", 100.0 * hundred.of(&alone));
     }
     for cover in [Cover::Plain, Cover::Tls] {
-        let (mut trips, mut opens) = (Rates::default(), Rates::default());
-        for _ in 0..args.rounds {
-            trips.add(connect::round_trips(cover, args.tunnels).await?);
-            opens.add(connect::opens(cover, args.tunnels).await?);
+        if args.has(Part::Opens) {
+            opens(args, cover).await?;
         }
-        println!("{cover}, one after another ({} each, {} rounds): per second", args.tunnels, args.rounds);
-        println!("  {:<24} {trips}", "round trips of a byte");
-        println!("  {:<24} {opens} {:>6.0} %", "tunnels opened and closed", 100.0 * opens.of(&trips));
+    }
+    if args.has(Part::Neighbour) {
+        neighbours(args).await?;
+    }
+    Ok(())
+}
+
+async fn bulk(args: &Args, cover: Cover) -> Result<()> {
+    let (mut alone, mut one, mut hundred) = (Rates::default(), Rates::default(), Rates::default());
+    for _ in 0..args.rounds {
+        alone.add(bulk::alone(cover, args.mebibytes).await?);
+        one.add(bulk::tunnels(cover, args.mebibytes, 1).await?);
+        hundred.add(bulk::tunnels(cover, args.mebibytes, 100).await?);
+    }
+    println!(
+        "{cover}, {} MiB ({} rounds): MiB/s, and as a share of the pipe alone",
+        args.mebibytes, args.rounds
+    );
+    println!("  {:<24} {alone}", "the pipe alone");
+    println!("  {:<24} {one} {:>6.0} %", "one tunnel", 100.0 * one.of(&alone));
+    println!("  {:<24} {hundred} {:>6.0} %", "a hundred tunnels", 100.0 * hundred.of(&alone));
+    Ok(())
+}
+
+async fn opens(args: &Args, cover: Cover) -> Result<()> {
+    let (mut trips, mut opens) = (Rates::default(), Rates::default());
+    for _ in 0..args.rounds {
+        trips.add(connect::round_trips(cover, args.tunnels).await?);
+        opens.add(connect::opens(cover, args.tunnels).await?);
+    }
+    println!("{cover}, one after another ({} each, {} rounds): per second", args.tunnels, args.rounds);
+    println!("  {:<24} {trips}", "round trips of a byte");
+    println!("  {:<24} {opens} {:>6.0} %", "tunnels opened and closed", 100.0 * opens.of(&trips));
+    Ok(())
+}
+
+async fn neighbours(args: &Args) -> Result<()> {
+    let span = Duration::from_millis(args.milliseconds);
+    println!(
+        "round trips over TCP beside another peer of the same server, one thread ({} rounds of {span:?}): microseconds",
+        args.rounds
+    );
+    let mut neighbour = Neighbour::new().await?;
+    // Once for nothing, so that all is warm.
+    neighbour.trips(span).await?;
+    for kind in Kind::ALL {
+        let [mut medians, mut p99s] = [Rates::default(), Rates::default()];
+        let [mut of_medians, mut of_p99s] = [Rates::default(), Rates::default()];
+        let mut connections = 0;
+        for _ in 0..args.rounds {
+            let alone = neighbour.trips(span).await?;
+            let (beside, count) = neighbour.trips_beside(kind, span).await?;
+            medians.add(beside.median);
+            p99s.add(beside.p99);
+            of_medians.add(beside.median / alone.median);
+            of_p99s.add(beside.p99 / alone.p99);
+            connections += count;
+        }
+        println!(
+            "  {kind:<26} median {:>5.0} {:>5.1} x   p99 {:>6.0} {:>5.1} x   {connections} connections",
+            medians.median(),
+            of_medians.median(),
+            p99s.median(),
+            of_p99s.median(),
+        );
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!                 bytes                             heads of frames
 //!   stream <----------------> Wire  (in h2) ---------------------------> Toll: credits
-//!                              |
+//!                              |                                    `--> Turn: when others go on
 //!                              | Tally: heard, steps, breach
 //!                              v
 //!   runtime <---- clock ----- Guard (in the driver or server) --> Heartbeat: pings
@@ -15,6 +15,7 @@ mod overflow;
 mod patrol;
 mod scan;
 mod toll;
+mod turn;
 mod wire;
 
 use std::fmt;
@@ -29,8 +30,11 @@ use tokio::time::{Instant, Sleep};
 use self::patrol::{Dawdles, Patrol};
 use self::wire::Tally;
 use crate::config::Config;
+use crate::crumbs::Crumbs;
 use crate::error::ConnectionError;
 use crate::heartbeat::{Beat, Heartbeat};
+use crate::slivers::Slivers;
+use crate::windows::Flow;
 
 pub(crate) use self::toll::Tariff;
 pub(crate) use self::wire::{End, Wire};
@@ -68,7 +72,10 @@ impl Guard {
         }
         let heard = self.tally.take_heard();
         match self.heartbeat.as_mut().map(|heartbeat| heartbeat.poll(heard, cx)) {
-            None | Some(Poll::Pending) => Poll::Pending,
+            None | Some(Poll::Pending) => {
+                self.tally.rest();
+                Poll::Pending
+            }
             Some(Poll::Ready(Beat::Pinged)) => {
                 self.tally.owe();
                 Poll::Ready(Ok(()))
@@ -90,9 +97,19 @@ impl Guard {
         at.step > 1 || (at.step == 1 && !at.waits)
     }
 
-    /// Bytes of DATA that have come in all.
-    pub(crate) fn received(&self) -> u64 {
-        self.tally.data()
+    /// The small frames that come in.
+    pub(crate) fn crumbs(&self) -> Crumbs {
+        self.tally.crumbs()
+    }
+
+    /// The frames that the peer's windows cut short.
+    pub(crate) fn slivers(&self) -> Slivers {
+        self.tally.slivers()
+    }
+
+    /// What has passed; `None` while something that was announced waits to be written.
+    pub(crate) fn flow(&self) -> Option<Flow> {
+        (!self.tally.writing().waits).then(|| self.tally.flow())
     }
 
     fn too_slow(&self, dawdles: Dawdles) -> ConnectionError {

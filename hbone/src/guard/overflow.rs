@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn head(kind: u8, flags: u8) -> Head {
-        Head { length: 0, kind, flags }
+        Head { length: 0, kind, flags, stream: 0, increment: 0 }
     }
 
     const SETTINGS: u8 = 4;

@@ -1,20 +1,24 @@
 //! Where frames begin in a stream of bytes. Pure: bytes come in, heads go out, payloads are passed over.
 
-/// The fixed part of a frame, RFC 9113 section 4.1.
+/// The fixed part of a frame, RFC 9113 section 4.1, and how much room a WINDOW_UPDATE gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// Bytes of payload.
     pub(super) length: u32,
     pub(super) kind: u8,
     pub(super) flags: u8,
+    pub(super) stream: u32,
+    /// Of a WINDOW_UPDATE, else 0.
+    pub(super) increment: u32,
 }
 
 impl Head {
     pub(super) const DATA: u8 = 0;
     pub(super) const HEADERS: u8 = 1;
-    const SETTINGS: u8 = 4;
+    pub(super) const SETTINGS: u8 = 4;
     pub(super) const PUSH_PROMISE: u8 = 5;
-    const PING: u8 = 6;
+    pub(super) const PING: u8 = 6;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
     pub(super) const CONTINUATION: u8 = 9;
 
     /// Of DATA and HEADERS.
@@ -24,8 +28,19 @@ impl Head {
     /// Of HEADERS, PUSH_PROMISE and CONTINUATION.
     const END_HEADERS: u8 = 0x4;
 
-    fn parse([a, b, c, kind, flags, ..]: [u8; HEAD]) -> Self {
-        Self { length: u32::from_be_bytes([0, a, b, c]), kind, flags }
+    fn parse([a, b, c, kind, flags, s, t, u, v, w, x, y, z]: [u8; MOST]) -> Self {
+        Self {
+            length: u32::from_be_bytes([0, a, b, c]),
+            kind,
+            flags,
+            stream: u32::from_be_bytes([s, t, u, v]) & NOT_RESERVED,
+            increment: u32::from_be_bytes([w, x, y, z]) & NOT_RESERVED,
+        }
+    }
+
+    /// Whether it says that our settings are in force.
+    pub(super) fn acknowledges_settings(self) -> bool {
+        self.kind == Self::SETTINGS && self.flags & Self::ACK != 0
     }
 
     pub(super) fn ends_stream(self) -> bool {
@@ -55,7 +70,8 @@ impl Head {
 /// Follows one direction of a connection.
 #[derive(Debug)]
 pub(super) struct Scanner {
-    head: [u8; HEAD],
+    /// Of a WINDOW_UPDATE with its payload.
+    head: [u8; MOST],
     /// Bytes of `head` that are there.
     have: usize,
     /// Bytes to pass over before the next head.
@@ -67,7 +83,7 @@ pub(super) struct Scanner {
 impl Scanner {
     /// For the direction that a server begins: frames from the first byte.
     pub(super) fn new() -> Self {
-        Self { head: [0; HEAD], have: 0, skip: 0, in_headers: false }
+        Self { head: [0; MOST], have: 0, skip: 0, in_headers: false }
     }
 
     /// For the direction that a client begins, with the preface of RFC 9113 section 3.4.
@@ -89,10 +105,7 @@ impl Scanner {
                     *place = *byte;
                 }
                 self.have += 1;
-                if self.have == HEAD {
-                    let head = Head::parse(self.head);
-                    self.have = 0;
-                    self.skip = u64::from(head.length);
+                if let Some(head) = self.complete() {
                     self.in_headers = head.leaves_headers_open();
                     each(head)?;
                     break;
@@ -107,6 +120,21 @@ impl Scanner {
         self.have > 0 || self.skip > 0 || self.in_headers
     }
 
+    /// The head, if it is all there. What follows is passed over.
+    fn complete(&mut self) -> Option<Head> {
+        if self.have < HEAD {
+            return None;
+        }
+        let head = Head::parse(self.head);
+        let payload = if head.kind == Head::WINDOW_UPDATE { head.length.min(INCREMENT) } else { 0 };
+        if self.have < HEAD + usize::try_from(payload).unwrap_or(usize::MAX) {
+            return None;
+        }
+        *self = Self { skip: u64::from(head.length - payload), ..Self::new() };
+        // What is shorter gives no room; who receives it sees the error.
+        Some(if payload == INCREMENT { head } else { Head { increment: 0, ..head } })
+    }
+
     /// What is left of `bytes` when what is to be passed over is; `None` if nothing.
     fn pass_over<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
@@ -117,6 +145,12 @@ impl Scanner {
 
 /// Bytes of a head, RFC 9113 section 4.1.
 const HEAD: usize = 9;
+/// Bytes of a WINDOW_UPDATE's payload, RFC 9113 section 6.9.
+const INCREMENT: u32 = 4;
+/// The most bytes that are looked at.
+const MOST: usize = HEAD + 4;
+/// What is left of 32 bits when the reserved one is taken away, RFC 9113 sections 4.1 and 6.9.
+const NOT_RESERVED: u32 = (1 << 31) - 1;
 /// Bytes of a client's preface, RFC 9113 section 3.4.
 const PREFACE: u64 = 24;
 
@@ -138,6 +172,12 @@ mod tests {
         wire
     }
 
+    fn head(kind: u8, flags: u8, payload: &[u8]) -> Head {
+        let increment = payload.first_chunk().filter(|_| kind == Head::WINDOW_UPDATE);
+        let increment = increment.map_or(0, |bytes| u32::from_be_bytes(*bytes) & NOT_RESERVED);
+        Head { length: u32::try_from(payload.len()).unwrap(), kind, flags, stream: 1, increment }
+    }
+
     fn heads(scanner: &mut Scanner, bytes: &[u8]) -> Vec<Head> {
         let mut heads = Vec::new();
         scanner
@@ -155,7 +195,7 @@ mod tests {
         assert!(scanner.is_within());
         assert_eq!(heads(&mut scanner, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), []);
         assert!(!scanner.is_within());
-        assert_eq!(heads(&mut scanner, &wire(&[(4, 0, vec![])])), [Head { length: 0, kind: 4, flags: 0 }]);
+        assert_eq!(heads(&mut scanner, &wire(&[(4, 0, vec![])])), [head(4, 0, &[])]);
     }
 
     #[test]
@@ -172,7 +212,7 @@ mod tests {
     proptest! {
         #[test]
         fn however_it_is_cut_the_frames_are_the_same(
-            frames in prop::collection::vec((any::<u8>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
+            frames in prop::collection::vec((prop_oneof![any::<u8>(), Just(Head::WINDOW_UPDATE)], any::<u8>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
             cuts in prop::collection::vec(1..30_usize, 1..100),
         ) {
             let wire = wire(&frames);
@@ -185,7 +225,7 @@ mod tests {
             }
             let sent: Vec<_> = frames
                 .iter()
-                .map(|(kind, flags, payload)| Head { length: u32::try_from(payload.len()).unwrap(), kind: *kind, flags: *flags })
+                .map(|(kind, flags, payload)| head(*kind, *flags, payload))
                 .collect();
             let open = sent.last().is_some_and(|head| head.leaves_headers_open());
             prop_assert_eq!(seen, sent);

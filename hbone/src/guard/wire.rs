@@ -1,5 +1,6 @@
 //! The stream beneath a connection, with what passes in sight.
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -14,13 +15,18 @@ use super::overflow::Overflow;
 use super::patrol::At;
 use super::scan::{Head, Scanner};
 use super::toll::{Spent, Tariff, Toll};
+use super::turn::{Turn, Work};
 use crate::config::Config;
+use crate::crumbs::Crumbs;
+use crate::slivers::Slivers;
+use crate::windows::Flow;
 
 /// What h2 reads from and writes to: the stream it wraps, until the peer breaks a bound; then nothing more is read.
 #[derive(Debug)]
 pub(crate) struct Wire<T> {
     io: T,
     inbound: Inbound,
+    turn: Turn,
     outbound: Scanner,
     overflow: Overflow,
     /// Writes that moved something.
@@ -45,17 +51,20 @@ impl<T> Wire<T> {
         let inbound = Inbound {
             scanner: theirs,
             frames: 0,
-            toll: Toll::new(config.tariff, Instant::now().into_std()),
+            toll: Toll::new(config.tariff, Instant::now().into_std(), tally.slivers()),
             tariff: config.tariff,
             data: 0,
+            acknowledged: 0,
             in_block: 0,
             longest: config.longest_block(),
+            crumbs: tally.crumbs(),
         };
-        let overflow = Overflow::default();
-        (Self { io, inbound, outbound: ours, overflow, writes: 0, tally: Arc::clone(&tally) }, tally)
+        let (turn, overflow) = (Turn::new(), Overflow::default());
+        (Self { io, inbound, turn, outbound: ours, overflow, writes: 0, tally: Arc::clone(&tally) }, tally)
     }
 
     fn wrote(&mut self, buffers: &[io::IoSlice<'_>], mut count: usize) {
+        let mut granted = 0;
         for buffer in buffers {
             let part = buffer.get(..count).unwrap_or(buffer);
             count -= part.len();
@@ -63,9 +72,13 @@ impl<T> Wire<T> {
             let Ok(()) = self.outbound.feed(part, |head| {
                 toll.sent(head);
                 overflow.sent(head);
+                if head.stream == 0 {
+                    granted += u64::from(head.increment);
+                }
                 Ok::<_, std::convert::Infallible>(())
             });
         }
+        self.tally.granted.fetch_add(granted, Ordering::Relaxed);
     }
 
     /// Notes whether the peer keeps us waiting.
@@ -86,15 +99,19 @@ struct Inbound {
     tariff: Tariff,
     /// Bytes of DATA, padding included, as flow control counts them.
     data: u64,
+    /// Acknowledgements of settings.
+    acknowledged: u32,
     /// Bytes of the block of headers that comes.
     in_block: u32,
     longest: u32,
+    crumbs: Crumbs,
 }
 
 impl Inbound {
-    fn feed(&mut self, bytes: &[u8], overflow: &mut Overflow) -> Result<(), Breach> {
-        let Self { scanner, frames, toll, tariff, data, in_block, longest } = self;
+    fn feed(&mut self, bytes: &[u8], work: &mut Work, overflow: &mut Overflow) -> Result<(), Breach> {
+        let Self { scanner, frames, toll, tariff, data, acknowledged, in_block, longest, crumbs } = self;
         scanner.feed(bytes, |head| {
+            work.add(head);
             if head.kind == Head::CONTINUATION {
                 // Part of the frame before, in size and in time.
                 *in_block = in_block.saturating_add(head.length);
@@ -104,8 +121,11 @@ impl Inbound {
             }
             if head.kind == Head::DATA {
                 *data += u64::from(head.length);
+                crumbs.received(head.length);
             } else if *in_block > *longest {
                 return Err(Breach::TooLong { limit: *longest });
+            } else if head.acknowledges_settings() {
+                *acknowledged = acknowledged.wrapping_add(1);
             }
             overflow.received(head);
             let paid = toll.received(head, || Instant::now().into_std());
@@ -124,21 +144,35 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.tally.breach().is_some() {
-            // Whoever polls the connection looks for it next, and ends it.
+        if self.tally.breach().is_some() || self.inbound.crumbs.are_too_many() {
+            // Whoever polls the connection looks for it next, and ends it, or puts them together and goes on.
             return Poll::Pending;
         }
+        if self.turn.pass() {
+            self.tally.pauses.store(true, Ordering::Relaxed);
+        }
+        if self.tally.pauses.load(Ordering::Relaxed) {
+            // Not a wake-up of our own: that would come before the runtime has looked for what others wait for.
+            return std::pin::pin!(tokio::task::yield_now()).poll(cx).map(Ok);
+        }
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        let limit = self.turn.limit();
+        let read = poll_read_some(Pin::new(&mut self.io), cx, buf, limit);
+        if read.is_pending() {
+            self.turn.rest();
+        }
         let new = buf.filled().get(before..).unwrap_or_default();
         if new.is_empty() {
             return read;
         }
         self.tally.heard.store(true, Ordering::Relaxed);
-        let Self { inbound, overflow, .. } = &mut *self;
-        let judged = inbound.feed(new, overflow);
+        let mut work = Work::default();
+        let Self { inbound, overflow, turn, .. } = &mut *self;
+        let judged = inbound.feed(new, &mut work, overflow);
+        turn.read(new.len(), work);
         self.tally.set_reading(self.inbound.at());
         self.tally.data.store(self.inbound.data, Ordering::Relaxed);
+        self.tally.acknowledged.store(self.inbound.acknowledged, Ordering::Relaxed);
         if let Err(breach) = judged {
             self.tally.set_breach(breach);
             buf.set_filled(before);
@@ -146,6 +180,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         }
         read
     }
+}
+
+/// As `poll_read`, and not more than the limit.
+fn poll_read_some<T: AsyncRead>(
+    io: Pin<&mut T>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+    limit: Option<usize>,
+) -> Poll<io::Result<()>> {
+    let Some(limit) = limit.map(|limit| limit.min(buf.remaining())) else { return io.poll_read(cx, buf) };
+    let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit));
+    let read = io.poll_read(cx, &mut part);
+    let count = part.filled().len();
+    buf.advance(count);
+    read
 }
 
 impl<T: AsyncWrite + Unpin> Wire<T> {
@@ -225,6 +274,13 @@ pub(crate) struct Tally {
     data: AtomicU64,
     /// Words of our own that are to be written.
     owed: AtomicU32,
+    acknowledged: AtomicU32,
+    /// Beyond the first window of a connection.
+    granted: AtomicU64,
+    crumbs: Crumbs,
+    slivers: Slivers,
+    /// Nothing is read until others have had their turn.
+    pauses: AtomicBool,
     breach: OnceLock<Breach>,
 }
 
@@ -232,6 +288,11 @@ impl Tally {
     /// Whether bytes came since the last call.
     pub(super) fn take_heard(&self) -> bool {
         self.heard.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whoever polls the connection has nothing more to do now: others have their turn.
+    pub(super) fn rest(&self) {
+        self.pauses.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn breach(&self) -> Option<Breach> {
@@ -248,9 +309,20 @@ impl Tally {
         if self.owed.load(Ordering::Relaxed) == 0 { 0 } else { self.owed.swap(0, Ordering::Relaxed) }
     }
 
-    /// Bytes of DATA that have come, or are announced, in all.
-    pub(super) fn data(&self) -> u64 {
-        self.data.load(Ordering::Relaxed)
+    pub(super) fn crumbs(&self) -> Crumbs {
+        self.crumbs.clone()
+    }
+
+    pub(super) fn slivers(&self) -> Slivers {
+        self.slivers.clone()
+    }
+
+    pub(super) fn flow(&self) -> Flow {
+        Flow {
+            received: self.data.load(Ordering::Relaxed),
+            granted: FIRST_WINDOW + self.granted.load(Ordering::Relaxed),
+            acknowledged: self.acknowledged.load(Ordering::Relaxed),
+        }
     }
 
     pub(super) fn reading(&self) -> At {
@@ -274,6 +346,9 @@ impl Tally {
         let _ = self.breach.set(breach);
     }
 }
+
+/// What a peer may send on a connection before it is told anything, RFC 9113 section 6.9.2.
+const FIRST_WINDOW: u64 = 65_535;
 
 /// One word, so that both parts are of one moment.
 fn packed(at: At) -> u32 {

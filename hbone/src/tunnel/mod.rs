@@ -9,6 +9,7 @@
 //!   nothing more at all     ConnectionAborted       |
 //! ```
 
+mod inlet;
 mod recv;
 mod send;
 
@@ -19,10 +20,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use h2::RecvStream;
 use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+pub(crate) use inlet::{Inlets, SharedInlet};
 pub use recv::RecvHalf;
 pub use send::{FRAME_PAYLOAD, SendHalf};
 
@@ -42,8 +43,8 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(recv: RecvStream, send: SendHalf) -> Self {
-        Self { recv: RecvHalf::new(recv), send, answer: None }
+    pub(crate) fn new(inlet: SharedInlet, send: SendHalf) -> Self {
+        Self { recv: RecvHalf::new(inlet), send, answer: None }
     }
 
     /// The headers of the peer's answer, for the side that asked; `None` if there were none.

@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use h2::RecvStream;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Hold;
+use super::inlet::SharedInlet;
 use crate::error::{Trailers, to_io};
 
 /// The reading half of a [`Tunnel`](crate::Tunnel).
@@ -19,7 +19,7 @@ use crate::error::{Trailers, to_io};
 /// that stops holds at most the window and one chunk. Dropping this half before the end throws away what still comes;
 /// the writing half goes on.
 pub struct RecvHalf {
-    stream: RecvStream,
+    inlet: SharedInlet,
     /// What the last chunk still has for `poll_read`.
     rest: Bytes,
     /// The last chunk's bytes, not yet given back to the window.
@@ -30,8 +30,8 @@ pub struct RecvHalf {
 }
 
 impl RecvHalf {
-    pub(super) fn new(stream: RecvStream) -> Self {
-        Self { stream, rest: Bytes::new(), owed: 0, spoiled: false, hold: None }
+    pub(crate) fn new(inlet: SharedInlet) -> Self {
+        Self { inlet, rest: Bytes::new(), owed: 0, spoiled: false, hold: None }
     }
 
     /// The next bytes, as they came, never empty; `None` only if the peer finished, which is its FIN.
@@ -46,23 +46,29 @@ impl RecvHalf {
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
         }
-        self.give_back();
+        let mut inlet = self.inlet.lock();
+        if self.owed > 0 {
+            inlet.give_back(std::mem::take(&mut self.owed));
+        }
         loop {
-            match ready!(self.stream.poll_data(cx)) {
+            match ready!(inlet.poll_data(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
                 Some(Ok(chunk)) => {
                     self.owed = chunk.len();
                     return Poll::Ready(Some(Ok(chunk)));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(to_io(error)))),
-                None => return self.poll_end(cx),
+                None => break,
             }
         }
+        drop(inlet);
+        self.poll_end(cx)
     }
 
     /// An end is one only if nothing but DATA came before it.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        Poll::Ready(match ready!(self.stream.poll_trailers(cx)) {
+        let end = ready!(self.inlet.lock().poll_trailers(cx));
+        Poll::Ready(match end {
             Ok(None) if self.spoiled => Some(Err(trailers())),
             Ok(None) => None,
             Ok(Some(_)) => {
@@ -77,25 +83,10 @@ impl RecvHalf {
     pub async fn data(&mut self) -> Option<io::Result<Bytes>> {
         poll_fn(|cx| self.poll_data(cx)).await
     }
-
-    fn give_back(&mut self) {
-        let owed = std::mem::take(&mut self.owed);
-        if owed > 0 {
-            // Fails only for more than the stream has out, which `owed` never is.
-            let _ = self.stream.flow_control().release_capacity(owed);
-        }
-    }
 }
 
 fn trailers() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, Trailers)
-}
-
-impl Drop for RecvHalf {
-    fn drop(&mut self) {
-        // h2 returns what it still buffers, but not the chunk that was handed out.
-        self.give_back();
-    }
 }
 
 impl AsyncRead for RecvHalf {

@@ -30,6 +30,8 @@ pub struct SendHalf {
     queue: Queue,
     /// Room granted by `poll_capacity` and not yet used.
     granted: usize,
+    /// It was less than was wanted.
+    is_cut: bool,
     ending: Ending,
     /// What a reset says to the peer.
     cut: Reason,
@@ -47,7 +49,15 @@ enum Ending {
 impl SendHalf {
     /// Of a request without an answer: dropped, it is taken back (RFC 9113 section 7, CANCEL).
     pub(crate) fn asking(stream: SendStream<Queued>, queue: Queue) -> Self {
-        Self { stream, queue, granted: 0, ending: Ending::Open, cut: Reason::CANCEL, hold: None }
+        Self {
+            stream,
+            queue,
+            granted: 0,
+            is_cut: false,
+            ending: Ending::Open,
+            cut: Reason::CANCEL,
+            hold: None,
+        }
     }
 
     /// Of a tunnel.
@@ -88,7 +98,7 @@ impl SendHalf {
                     // The connection is behind. Whoever waits for it hears of its end too.
                     return self.poll_reset(cx).map(Err);
                 }
-                self.granted = room.min(want);
+                (self.granted, self.is_cut) = (room.min(want), room < want);
                 return Poll::Ready(Ok(self.granted));
             }
             match ready!(self.stream.poll_capacity(cx)) {
@@ -116,6 +126,9 @@ impl SendHalf {
         }
         if data.len() > self.granted {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "more than the room granted"));
+        }
+        if self.is_cut && data.len() == self.granted {
+            self.queue.note_cut(data.len());
         }
         self.granted -= data.len();
         while !data.is_empty() {

@@ -14,6 +14,7 @@ mod bombs;
 mod crowd;
 mod floods;
 mod frames;
+mod innocents;
 mod limits;
 mod neighbour;
 mod resets;

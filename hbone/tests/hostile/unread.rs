@@ -4,7 +4,7 @@ use bytes::Bytes;
 use inpod_hbone::{Arrival, Client, Config, RecvHalf, SendHalf, client, server};
 use tokio::sync::mpsc;
 
-use crate::frames::{DATA, connect, frame, stream};
+use crate::frames::{ACK, DATA, SETTINGS, Seen, WINDOW_UPDATE, connect, frame, stream};
 use crate::victim::{Habit, Victim, alone, request};
 
 /// 200 requests, and for each as much as goes, before any of it is read.
@@ -27,6 +27,89 @@ fn full_windows_of_unanswered_requests() {
         victim.quiet().await;
         assert!(victim.held() < 1 << 20, "{}", victim.held());
     });
+}
+
+/// Who fills every window that it is given, on as many streams as there may be.
+#[test]
+fn all_that_the_windows_allow() {
+    alone(async {
+        let mut victim = Victim::server(Habit::Keep).await;
+        for turn in 0..200 {
+            victim.send(&connect(stream(turn))).await;
+        }
+        let mut sent = vec![0_i64; 200];
+        let mut acknowledged = 0;
+        loop {
+            victim.quiet().await;
+            let windows = Windows::of(&victim.heard());
+            let mut went = 0;
+            while acknowledged < windows.settings {
+                victim.send(&frame(SETTINGS, ACK, 0, b"")).await;
+                (acknowledged, went) = (acknowledged + 1, went + 1);
+            }
+            for turn in 0..200 {
+                let of_stream = windows.first + windows.given(stream(turn)) - sent[turn as usize];
+                let of_all = 65_535 + windows.given(0) - sent.iter().sum::<i64>();
+                let chunk = of_stream.min(of_all).clamp(0, 16_384);
+                if chunk > 0 {
+                    victim
+                        .send(&frame(DATA, 0, stream(turn), &vec![0; usize::try_from(chunk).unwrap()]))
+                        .await;
+                    (sent[turn as usize], went) = (sent[turn as usize] + chunk, went + chunk);
+                }
+            }
+            if went == 0 {
+                break;
+            }
+        }
+        assert!(sent.iter().all(|sent| *sent >= 800), "each has room of its own: {sent:?}");
+        assert!(victim.held() < 1 << 20, "{}", victim.held());
+        assert!(!victim.has_ended());
+    });
+}
+
+/// As many frames as the windows allow, of a byte each: what holds them must not cost more than they do.
+#[test]
+fn windows_full_of_single_bytes() {
+    alone(async {
+        let mut victim = Victim::server(Habit::Keep).await;
+        victim.send(&frame(SETTINGS, ACK, 0, b"")).await;
+        for turn in 0..4 {
+            victim.send(&connect(stream(turn))).await;
+            for _ in 0..100 {
+                victim.send(&frame(DATA, 0, stream(turn), b"x").repeat(1000)).await;
+            }
+        }
+        victim.quiet().await;
+        assert!(victim.held() < 1 << 20, "{}", victim.held());
+        assert!(!victim.has_ended());
+    });
+}
+
+/// What a victim allows.
+struct Windows {
+    settings: usize,
+    first: i64,
+    updates: Vec<(u32, i64)>,
+}
+
+impl Windows {
+    fn of(frames: &[Seen]) -> Self {
+        let settings: Vec<_> =
+            frames.iter().filter(|seen| seen.kind == SETTINGS && seen.flags == 0).collect();
+        let mut windows =
+            settings.iter().flat_map(|seen| seen.payload.chunks(6)).filter(|one| one[..2] == [0, 4]);
+        let first =
+            windows.next_back().map_or(65_535, |one| u32::from_be_bytes(one[2..].try_into().unwrap()));
+        let updates = frames.iter().filter(|seen| seen.kind == WINDOW_UPDATE);
+        let updates = updates
+            .map(|seen| (seen.stream, i64::from(u32::from_be_bytes(seen.payload[..].try_into().unwrap()))));
+        Self { settings: settings.len(), first: first.into(), updates: updates.collect() }
+    }
+
+    fn given(&self, stream: u32) -> i64 {
+        self.updates.iter().filter(|update| update.0 == stream).map(|update| update.1).sum()
+    }
 }
 
 struct Pair {

@@ -25,6 +25,8 @@ pub(crate) enum Habit {
     Keep,
     /// Accepts them at once and writes into them what it can.
     Pour,
+    /// Accepts them at once and sends back what comes.
+    Echo,
 }
 
 /// Runs one attack at a time: the memory of others must not be counted.
@@ -152,10 +154,19 @@ impl Victim {
 
     pub(crate) async fn quiet(&mut self) {
         // Everybody gets a turn, many times over; the neighbour never sleeps, so that time cannot be waited for.
-        for _ in 0..40 {
+        self.turns(40).await;
+        self.peak = self.peak.max(MEMORY.allocated());
+    }
+
+    pub(crate) async fn turns(&mut self, count: usize) {
+        for _ in 0..count {
             tokio::task::yield_now().await;
         }
-        self.peak = self.peak.max(MEMORY.allocated());
+    }
+
+    /// What the victim has said so far.
+    pub(crate) fn heard(&self) -> Vec<Seen> {
+        parse(&self.heard.borrow())
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -255,6 +266,11 @@ async fn serve(
                     tokio::task::spawn_local(pour(tunnel, Rc::clone(&poured)));
                 }
             }
+            Habit::Echo => {
+                if let Ok(tunnel) = incoming.accept() {
+                    tokio::task::spawn_local(echo(tunnel, Rc::clone(&poured)));
+                }
+            }
         }
     }
 }
@@ -268,6 +284,19 @@ async fn wait(mut incoming: Incoming) {
 async fn keep(tunnel: Tunnel) {
     let (_recv, mut send) = tunnel.into_split();
     std::future::poll_fn(|cx| send.poll_reset(cx)).await;
+}
+
+/// Until the tunnel ends.
+async fn echo(tunnel: Tunnel, poured: Rc<RefCell<usize>>) {
+    let (mut recv, mut send) = tunnel.into_split();
+    while let Some(Ok(bytes)) = recv.data().await {
+        let count = bytes.len();
+        if send.send_all(bytes).await.is_err() {
+            return;
+        }
+        *poured.borrow_mut() += count;
+    }
+    let _ = send.finish();
 }
 
 /// Until the tunnel is cut.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use inpod_hbone::{Config, RecvHalf, SendHalf, Tunnel};
 
-use crate::pair::{Pair, pattern, read_all, settled};
+use crate::pair::{Pair, pattern, quiet, read_all, settled};
 
 const STREAM: usize = 128 * 1024;
 const CONNECTION: usize = 4 * STREAM;
@@ -31,6 +31,7 @@ async fn fill(send: &mut SendHalf) -> usize {
     sent
 }
 
+/// A tunnel whose reader is at the server: how to write, how to read, and what else keeps it open.
 async fn one(pair: &mut Pair) -> (SendHalf, RecvHalf, impl Sized + use<>) {
     let (near, far) = pair.open().await;
     let ((near_recv, near_send), (far_recv, far_send)) = (near.into_split(), far.into_split());
@@ -79,26 +80,63 @@ async fn stalled_streams_do_not_stop_the_others() {
         stalled.push(stream);
     }
     let (mut send, mut recv, _rest) = one(&mut pair).await;
-    let write = async {
-        send.send_all(Bytes::from(vec![7; 10 * CONNECTION])).await.unwrap();
-        send.finish().unwrap();
-    };
-    let both = async { tokio::join!(read_all(&mut recv), write).0.unwrap().len() };
-    assert_eq!(settled(both).await, Some(10 * CONNECTION));
+    goes_on(&mut send, &mut recv, 10 * CONNECTION).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_default_windows_let_three_streams_stall() {
-    let mut pair = Pair::new().await;
-    let mut stalled = Vec::new();
-    for _ in 0..3 {
-        let mut stream = one(&mut pair).await;
-        assert_eq!(fill(&mut stream.0).await, 128 << 10);
-        stalled.push(stream);
-    }
-    let (mut send, mut recv, _rest) = one(&mut pair).await;
-    send.send_all(Bytes::from_static(b"through")).await.unwrap();
-    assert_eq!(settled(recv.data()).await.unwrap().unwrap().unwrap(), "through");
+/// The same with the reader at the client.
+async fn one_back(pair: &mut Pair) -> (SendHalf, RecvHalf, impl Sized + use<>) {
+    let (near, far) = pair.open().await;
+    let ((near_recv, near_send), (far_recv, far_send)) = (near.into_split(), far.into_split());
+    (far_send, near_recv, (far_recv, near_send))
+}
+
+/// All streams that there may be, of which the last has a reader.
+macro_rules! all_but_one_stall {
+    ($($name:ident => $one:ident;)*) => { $(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            let mut pair = Pair::new().await;
+            let mut stalled = Vec::new();
+            for _ in 0..199 {
+                let (send, recv, rest) = $one(&mut pair).await;
+                tokio::spawn(pour(send));
+                quiet().await;
+                stalled.push((recv, rest));
+            }
+            let (mut send, mut recv, _rest) = $one(&mut pair).await;
+            goes_on(&mut send, &mut recv, 3 << 20).await;
+            // Each that stalled had room of its own, and goes on when its reader does.
+            for (recv, _) in &mut stalled {
+                let mut read = 0;
+                while read < 3 * CHUNK {
+                    read += settled(recv.data()).await.expect("it moves").unwrap().unwrap().len();
+                }
+            }
+        }
+    )* };
+}
+
+all_but_one_stall! {
+    any_number_of_stalled_readers_at_the_server_stop_nobody_else => one;
+    any_number_of_stalled_readers_at_the_client_stop_nobody_else => one_back;
+}
+
+/// Writes for ever.
+async fn pour(mut send: SendHalf) {
+    while send.send_all(Bytes::from_static(&[7; CHUNK])).await.is_ok() {}
+}
+
+/// So many bytes go through.
+async fn goes_on(send: &mut SendHalf, recv: &mut RecvHalf, bytes: usize) {
+    let write = async { send.send_all(Bytes::from(vec![7; bytes])).await.unwrap() };
+    let read = async {
+        let mut read = 0;
+        while read < bytes {
+            read += recv.data().await.unwrap().unwrap().len();
+        }
+        assert_eq!(read, bytes);
+    };
+    settled(async { tokio::join!(write, read) }).await.expect("it moves");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ mod answer;
 mod close;
 mod codes;
 mod connect;
+mod crumbs;
 mod drain;
 mod early;
 mod flow_control;
