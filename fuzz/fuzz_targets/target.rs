@@ -1,4 +1,4 @@
-//! One target under libFuzzer: `INPOD_FUZZ_TARGET` says which.
+//! One target under libFuzzer: `INPOD_FUZZ_TARGET` says which. Without libFuzzer: what the targets are, and their seeds.
 
 #![cfg_attr(fuzzing, no_main)]
 
@@ -12,9 +12,17 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     (target.run)(bytes);
 });
 
+/// Lists the targets, and writes the seeds of each into its own folder below the one that is given.
 #[cfg(not(fuzzing))]
-fn main() {
+fn main() -> std::io::Result<()> {
+    let corpora = std::env::args_os().nth(1).map(std::path::PathBuf::from);
     for target in inpod_fuzz::TARGETS {
         println!("{}", target.name);
+        let Some(corpus) = corpora.as_ref().map(|corpora| corpora.join(target.name)) else { continue };
+        std::fs::create_dir_all(&corpus)?;
+        for (number, seed) in target.seeds.iter().enumerate() {
+            std::fs::write(corpus.join(format!("seed-{number}")), seed)?;
+        }
     }
+    Ok(())
 }

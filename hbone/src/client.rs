@@ -50,11 +50,12 @@ where
         open_timeout: config.open_timeout,
         draining: AtomicBool::new(false),
         carrier: OnceLock::new(),
+        note: OnceLock::new(),
     };
     let queue = Queue::new(config.max_send_buffer_size, guard.slivers());
     let (greeting, greeted) = greeting();
     let driver = Driver::new(connection, guard, Windows::new(config), inlets.clone(), greeting);
-    Ok((Client { send, terms: Arc::new(terms), queue, greeted, note: None }, driver))
+    Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
 }
 
 /// One end of a connection, to open tunnels with. Clones share the connection.
@@ -66,7 +67,6 @@ pub struct Client {
     terms: Arc<Terms>,
     queue: Queue,
     greeted: Greeted,
-    note: Option<Note>,
 }
 
 /// What a caller keeps with a connection.
@@ -80,6 +80,7 @@ struct Terms {
     draining: AtomicBool,
     /// What this connection is over, where that is a tunnel.
     carrier: OnceLock<Client>,
+    note: OnceLock<Note>,
 }
 
 impl Client {
@@ -115,15 +116,16 @@ impl Client {
     }
 
     /// The same, with something of the caller's that belongs to the connection: who its peer is, or what will have ended it.
-    /// Whoever gets a tunnel on it from a pool [gets it too](crate::Pooled::note).
+    /// Whoever gets a tunnel on it from a pool [gets it too](crate::Pooled::note). All clones have it, and the first one stays.
     #[must_use]
     pub fn with_note(self, note: Note) -> Self {
-        Self { note: Some(note), ..self }
+        let _ = self.terms.note.set(note);
+        self
     }
 
     /// What it was [given](Self::with_note).
     pub fn note(&self) -> Option<&Note> {
-        self.note.as_ref()
+        self.terms.note.get()
     }
 
     /// How many tunnels may be open at once: the smaller of our limit and the peer's as last announced. More wait in

@@ -90,14 +90,17 @@ fn check_path(path: &str, start: usize) -> Result<(), ParseError> {
             "." | ".." => return Err(ParseError::RelativeSegment { at }),
             _ => {}
         }
-        for byte in segment.bytes() {
-            if !matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_') {
-                return Err(ParseError::PathByte { byte, at });
-            }
-            at = at.saturating_add(1);
+        if let Some((before, byte)) = segment.bytes().enumerate().find(|(_, byte)| !is_allowed(*byte)) {
+            return Err(ParseError::PathByte { byte, at: at.saturating_add(before) });
         }
+        at = at.saturating_add(segment.len());
     }
     Ok(())
+}
+
+/// SPIFFE-ID §2.2.
+const fn is_allowed(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_')
 }
 
 impl fmt::Display for SpiffeId {

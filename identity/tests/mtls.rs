@@ -21,6 +21,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ED25519, SanType,
 };
+use rustls::crypto::CryptoProvider;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Error, HandshakeKind, ServerConfig,
 };
@@ -74,6 +75,7 @@ fn both_ends_know_each_other_with_any_pair_of_providers() {
             assert_eq!(outcome.server.unwrap(), Some(id("/client")));
         }
     }
+    assert!(CryptoProvider::get_default().is_none(), "none is installed for the process");
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Baggage {
             return Err(FieldError::TooMany { max: MAX_MEMBERS });
         }
         let separator = usize::from(!self.members.is_empty());
-        let length = self.length.saturating_add(separator).saturating_add(member.to_string().len());
+        let length = self.length.saturating_add(separator).saturating_add(super::length(&member));
         if length > MAX_LENGTH {
             return Err(FieldError::TooLong { length, max: MAX_LENGTH });
         }

@@ -1,6 +1,7 @@
 //! `forwarded`: through whose hands a request came (RFC 7239).
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::str::FromStr;
 
@@ -30,7 +31,7 @@ impl Forwarded {
     ///
     /// [`FieldError::TooMany`] and [`FieldError::TooLong`]; nothing is added then.
     pub fn push(&mut self, hop: Hop) -> Result<(), FieldError> {
-        let text = hop.to_string().len();
+        let text = super::length(&hop);
         if text == 0 {
             return Ok(());
         }
@@ -127,19 +128,23 @@ impl Hop {
         self
     }
 
-    fn set(&mut self, name: &str, value: String) -> Result<(), FieldError> {
-        let name = name.to_ascii_lowercase();
-        let twice = match name.as_str() {
-            "for" => self.client.replace(value.parse()?).is_some(),
-            "by" => self.by.replace(value.parse()?).is_some(),
-            "host" => self.host.replace(valid_host(&value)?.into()).is_some(),
-            "proto" => self.proto.replace(value.parse()?).is_some(),
-            _ => return self.extend(Token::scanned(&name), value),
+    fn set(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        let twice = if is("for") {
+            self.client.replace(value.parse()?).is_some()
+        } else if is("by") {
+            self.by.replace(value.parse()?).is_some()
+        } else if is("host") {
+            self.host.replace(valid_host(value)?.into()).is_some()
+        } else if is("proto") {
+            self.proto.replace(value.parse()?).is_some()
+        } else {
+            return self.extend(Token::scanned(&name.to_ascii_lowercase()), value);
         };
         if twice { Err(FieldError::Repeated) } else { Ok(()) }
     }
 
-    fn extend(&mut self, name: Token, value: String) -> Result<(), FieldError> {
+    fn extend(&mut self, name: Token, value: &str) -> Result<(), FieldError> {
         if self.extensions.iter().any(|(there, _)| *there == name) {
             return Err(FieldError::Repeated);
         }
@@ -183,7 +188,7 @@ fn hop(scanner: &mut Scanner<'_>) -> Result<Hop, FieldError> {
             let name = scanner.token()?;
             scanner.expect(b'=', Expected::Equals)?;
             let value = value(scanner)?;
-            hop.set(name, value)?;
+            hop.set(name, &value)?;
         }
         // Some writers have a space after the semicolon.
         scanner.white_space();
@@ -194,8 +199,8 @@ fn hop(scanner: &mut Scanner<'_>) -> Result<Hop, FieldError> {
     }
 }
 
-fn value(scanner: &mut Scanner<'_>) -> Result<String, FieldError> {
-    if scanner.peek() == Some(b'"') { scanner.quoted() } else { scanner.token().map(str::to_owned) }
+fn value<'a>(scanner: &mut Scanner<'a>) -> Result<Cow<'a, str>, FieldError> {
+    if scanner.peek() == Some(b'"') { scanner.quoted() } else { scanner.token().map(Cow::Borrowed) }
 }
 
 impl fmt::Display for Forwarded {
@@ -210,33 +215,75 @@ impl fmt::Display for Forwarded {
 
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = |node: &Node| node.to_string();
-        let known = [
-            ("for", self.client.as_ref().map(node)),
-            ("by", self.by.as_ref().map(node)),
-            ("host", self.host.as_deref().map(str::to_owned)),
-            ("proto", self.proto.as_ref().map(Token::to_string)),
-        ];
-        let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let others = self.extensions.iter().map(|(name, value)| (name.as_str(), value.to_string()));
-        for (index, (name, value)) in known.chain(others).enumerate() {
-            let separator = if index == 0 { "" } else { ";" };
-            write!(f, "{separator}{name}={}", Quoted(&value))?;
+        let mut separator = "";
+        let mut pair = |name: &str, value: &dyn fmt::Display| {
+            write!(f, "{separator}{name}={}", Quoted(value))?;
+            separator = ";";
+            Ok(())
+        };
+        if let Some(client) = &self.client {
+            pair("for", client)?;
         }
-        Ok(())
+        if let Some(by) = &self.by {
+            pair("by", by)?;
+        }
+        if let Some(host) = &self.host {
+            pair("host", host)?;
+        }
+        if let Some(proto) = &self.proto {
+            pair("proto", proto)?;
+        }
+        self.extensions.iter().try_for_each(|(name, value)| pair(name.as_str(), value))
     }
 }
 
 /// A value as a token if it is one, else as a quoted string.
-struct Quoted<'a>(&'a str);
+struct Quoted<'a>(&'a dyn fmt::Display);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if (1..=MAX_TOKEN).contains(&self.0.len()) && self.0.bytes().all(is_token_byte) {
-            return f.write_str(self.0);
+        let mut shape = Shape { length: 0, is_token: true };
+        write!(shape, "{}", self.0)?;
+        if shape.is_token && (1..=MAX_TOKEN).contains(&shape.length) {
+            return self.0.fmt(f);
         }
-        debug_assert!(self.0.bytes().all(is_text));
-        write!(f, "\"{}\"", self.0.replace('\\', "\\\\").replace('"', "\\\""))
+        f.write_char('"')?;
+        write!(Escaped(f), "{}", self.0)?;
+        f.write_char('"')
+    }
+}
+
+/// What is seen of a value before it is written.
+struct Shape {
+    length: usize,
+    is_token: bool,
+}
+
+impl fmt::Write for Shape {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.length = self.length.saturating_add(text.len());
+        self.is_token = self.is_token && text.bytes().all(is_token_byte);
+        Ok(())
+    }
+}
+
+/// The inside of a quoted string, RFC 9110 section 5.6.4.
+struct Escaped<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        debug_assert!(text.bytes().all(is_text));
+        for piece in text.split_inclusive(['"', '\\']) {
+            match piece.strip_suffix(['"', '\\']) {
+                Some(plain) => {
+                    self.0.write_str(plain)?;
+                    self.0.write_char('\\')?;
+                    self.0.write_str(piece.get(plain.len()..).unwrap_or_default())?;
+                }
+                None => self.0.write_str(piece)?,
+            }
+        }
+        Ok(())
     }
 }
 

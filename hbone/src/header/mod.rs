@@ -22,7 +22,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 use std::str::FromStr;
 
 use http::header::HeaderName;
@@ -106,6 +106,23 @@ pub fn write<F: Field>(headers: &mut HeaderMap, field: &F) {
 
 fn text(value: &HeaderValue) -> Result<&str, FieldError> {
     value.to_str().map_err(|_| FieldError::NotText)
+}
+
+/// How many bytes `value` is written in.
+fn length(value: &impl Display) -> usize {
+    let mut length = Length(0);
+    // To count never fails.
+    let _ = write!(length, "{value}");
+    length.0
+}
+
+struct Length(usize);
+
+impl fmt::Write for Length {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.saturating_add(text.len());
+        Ok(())
+    }
 }
 
 /// Bytes of one field, read or written: what W3C Baggage section 3.3.2 asks every reader of baggage to take. The others

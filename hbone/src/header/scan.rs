@@ -1,5 +1,7 @@
 //! Reads a header field from left to right.
 
+use std::borrow::Cow;
+
 use super::token::{MAX_LENGTH as MAX_TOKEN, is_token_byte};
 use super::{Expected, FieldError};
 
@@ -52,21 +54,24 @@ impl<'a> Scanner<'a> {
     }
 
     /// A quoted string, RFC 9110 section 5.6.4, of ASCII.
-    pub(super) fn quoted(&mut self) -> Result<String, FieldError> {
-        let mut text = String::new();
+    pub(super) fn quoted(&mut self) -> Result<Cow<'a, str>, FieldError> {
         if !self.eat(b'"') {
             return Err(self.fault(Expected::Value));
         }
-        loop {
-            text.push_str(self.take_while(|byte| is_text(byte) && !matches!(byte, b'"' | b'\\')));
-            if self.eat(b'"') {
-                return Ok(text);
-            }
+        let mut text = Cow::Borrowed(self.unescaped());
+        while !self.eat(b'"') {
             let escaped = if self.eat(b'\\') { self.peek().filter(|byte| is_text(*byte)) } else { None };
             let escaped = escaped.ok_or_else(|| self.fault(Expected::ClosingQuote))?;
             self.eat(escaped);
-            text.push(char::from(escaped));
+            text.to_mut().push(char::from(escaped));
+            text.to_mut().push_str(self.unescaped());
         }
+        Ok(text)
+    }
+
+    /// What stands for itself in a quoted string.
+    fn unescaped(&mut self) -> &'a str {
+        self.take_while(|byte| is_text(byte) && !matches!(byte, b'"' | b'\\'))
     }
 
     pub(super) fn expect(&mut self, byte: u8, expected: Expected) -> Result<(), FieldError> {

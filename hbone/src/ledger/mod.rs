@@ -175,7 +175,9 @@ impl<K: Hash + Eq + Clone, C: Clone> Ledger<K, C> {
             self.waiting += usize::from(!line.settled);
             (line.id, line.carrier.clone())
         });
-        self.drop_key_if_empty(key);
+        if found.dead > 0 {
+            self.drop_key_if_empty(key);
+        }
         taken
     }
 

@@ -84,21 +84,23 @@ impl ProxyHeader {
             Self::Unknown => (PROXY, UNSPECIFIED),
             Self::Proxied { addresses, .. } => (PROXY, addresses.family()),
         };
-        let mut block = BytesMut::new();
-        if let Self::Proxied { addresses, tlvs } = self {
-            addresses.write(&mut block);
-            tlvs.write(&mut block);
-        }
-        let sum = matches!(checksum, Checksum::With).then(|| tlv::reserve_checksum(&mut block));
-        let mut bytes = BytesMut::with_capacity(FIXED + block.len());
+        let mut bytes = BytesMut::with_capacity(USUAL);
         bytes.put_slice(SIGNATURE);
-        bytes.put_u8(VERSION | command);
-        bytes.put_u8(family);
+        bytes.put_slice(&[VERSION | command, family]);
+        // The length of what follows, which is known later.
+        bytes.put_u16(0);
+        if let Self::Proxied { addresses, tlvs } = self {
+            addresses.write(&mut bytes);
+            tlvs.write(&mut bytes);
+        }
+        let sum = matches!(checksum, Checksum::With).then(|| tlv::reserve_checksum(&mut bytes));
         // Always fits: addresses and TLVs are bounded far below.
-        bytes.put_u16(u16::try_from(block.len()).unwrap_or(u16::MAX));
-        bytes.put_slice(&block);
+        let length = u16::try_from(bytes.len() - FIXED).unwrap_or(u16::MAX);
+        if let Some(place) = bytes.get_mut(FIXED - 2..FIXED) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
         if let Some(at) = sum {
-            checksum::fill(&mut bytes, FIXED + at);
+            checksum::fill(&mut bytes, at);
         }
         bytes
     }
@@ -159,6 +161,8 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, ParseError> {
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and transport, length.
 const FIXED: usize = SIGNATURE.len() + 4;
+/// Room for addresses, a checksum, and a host name and an identity as meshes have them. Longer ones make it grow.
+const USUAL: usize = 256;
 /// Section 2.2, the high half of byte 13.
 const VERSION: u8 = 0x20;
 /// Section 2.2, the low half of byte 13.

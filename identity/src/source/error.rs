@@ -28,6 +28,12 @@ pub enum MaterialError {
         /// The bundle's.
         bundle: TrustDomain,
     },
+    /// Nobody is trusted about the SVID's trust domain.
+    #[error("SVID is of trust domain {trust_domain}, which has no bundle")]
+    NoBundle {
+        /// The SVID's.
+        trust_domain: TrustDomain,
+    },
     /// The SVID is somebody else's.
     #[error("SVID is of {actual}, and {expected} was asked for")]
     Id {

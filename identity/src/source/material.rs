@@ -1,4 +1,4 @@
-//! [`Material`]: an SVID, and the roots that its owner trusts.
+//! [`Material`]: an SVID, and whom its owner trusts.
 
 use std::time::SystemTime;
 
@@ -11,15 +11,18 @@ use super::error::MaterialError;
 use crate::bundle::Bundle;
 use crate::spiffe_id::SpiffeId;
 use crate::svid::Svid;
+use crate::trust::Trust;
 use crate::verify::{Role, verify};
 
 /// All that a workload needs for TLS: what proves its identity, and whom it believes.
 ///
-/// Both are of one trust domain, and both were current at the same time: they are given, held and replaced together.
-/// Cloning shares; printing hides the key.
+/// The SVID's own trust domain is among those that are trusted, and both were current at the same time: they are given,
+/// held and replaced together. Cloning shares; printing hides the key.
 #[derive(Debug, Clone)]
 pub struct Material {
     svid: Svid,
+    trust: Trust,
+    /// The one that vouches for the SVID.
     bundle: Bundle,
 }
 
@@ -32,7 +35,16 @@ impl Material {
                 bundle: bundle.trust_domain().clone(),
             });
         }
-        Ok(Self { svid, bundle })
+        Ok(Self { svid, trust: Trust::from(&bundle), bundle })
+    }
+
+    /// An SVID and whom else its owner believes: other trust domains about their own, and what is revoked.
+    pub fn with_trust(svid: Svid, trust: Trust) -> Result<Self, MaterialError> {
+        let trust_domain = svid.id().trust_domain();
+        match trust.bundle(&trust_domain).cloned() {
+            Some(bundle) => Ok(Self { svid, trust, bundle }),
+            None => Err(MaterialError::NoBundle { trust_domain }),
+        }
     }
 
     /// Whose it is.
@@ -46,11 +58,16 @@ impl Material {
     }
 
     /// Whom it believes.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Whom it believes about its own trust domain.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
     }
 
-    /// Checks all that a peer with the same roots would at `now`, in both roles, and that the key is the certificate's.
+    /// Checks all that a peer with the same trust would at `now`, in both roles, and that the key is the certificate's.
     ///
     /// Sources that get their material from outside do so before they give it out. An SVID that no peer would believe
     /// must not take the place of one that they do.
@@ -59,7 +76,7 @@ impl Material {
         let algorithms = provider.signature_verification_algorithms.all;
         let unix = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
         for role in [Role::Client, Role::Server] {
-            verify(self.svid.chain(), &self.bundle, role, algorithms, unix)?;
+            verify(self.svid.chain(), &self.trust, role, algorithms, unix)?;
         }
         self.check_key(provider)
     }

@@ -14,6 +14,7 @@ use prost::Message as _;
 use rcgen::{
     CertificateSigningRequestParams, ExtendedKeyUsagePurpose, Issuer as Signer, KeyPair, KeyUsagePurpose,
 };
+use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -202,6 +203,7 @@ async fn a_request_is_what_istiod_wants_and_its_answer_is_an_svid() {
         assert_eq!(material.bundle().roots(), std::slice::from_ref(&istiod.root));
         material.check(&provider(), now()).unwrap();
     }
+    assert!(CryptoProvider::get_default().is_none(), "none is installed for the process");
 }
 
 #[tokio::test]

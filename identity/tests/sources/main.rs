@@ -1,5 +1,6 @@
 //! Sources, each with a real other end, and the cache in virtual time.
 
+#![cfg(any(feature = "aws-lc-rs", feature = "ring"))]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

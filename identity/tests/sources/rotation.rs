@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use crate::lab::{self, HOUR, domain, ends, handshake_at, id, provider, shake, stopped};
 use crate::serial;
-use crate::virtual_time::{clock, pass};
+use crate::virtual_time::{clock, pass, settable_clock};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -95,6 +95,51 @@ async fn an_svid_for_each_second_and_nobody_notices() {
     // Two ends, one each second, and a tenth of jitter.
     let rotations = u32::try_from(serials.len()).unwrap();
     assert!((SECONDS * 2 * 8 / 10..=SECONDS * 2 + 2).contains(&rotations), "{rotations}");
+}
+
+/// Three days of SVIDs that live for an hour.
+#[tokio::test(start_paused = true)]
+async fn whoever_sets_the_clock_costs_half_a_minute_at_most() {
+    const MINUTE: i64 = 60;
+    const HOURS: i64 = 60 * MINUTE;
+    // Past what is held, and before it; to a little before its end, and to a little after its beginning.
+    const TURNS: [i64; 9] =
+        [0, 40 * MINUTE, -40 * MINUTE, 3 * HOURS, -3 * HOURS, 25 * HOURS, -25 * HOURS, 29 * MINUTE, -20];
+    let (now, hands) = settable_clock();
+    let ca = Ca::generate_at(domain(), lab::now() - 48 * HOUR).unwrap();
+    let (cache, driver) = Cache::with_clock(EmbeddedCa::new(ca, HOUR), Limits::default(), now.clone());
+    tokio::spawn(driver.run());
+    let leases = ["/ns/shop/sa/cart", "/ns/shop/sa/till"].map(|path| cache.lease(&id(path)).unwrap());
+    let watches = [0, 1].map(|end: usize| leases[end].watch());
+    leases[0].material().await.unwrap();
+    leases[1].material().await.unwrap();
+    let mut serials = BTreeSet::new();
+    let mut check = |turn: i64| {
+        let time = now.now();
+        let [cart, till] = [0, 1].map(|end: usize| watches[end].at(time).expect("there is a valid one"));
+        for material in [&cart, &till] {
+            // Half of its life, a tenth of that, and a look at the clock.
+            assert!(age(material, time) < 34 * 60 * SECOND, "an old one is used after {turn}");
+            serials.insert(serial(material));
+        }
+        assert!(believe(&cart, &till, time), "after {turn}");
+    };
+    for turn in TURNS {
+        hands.turn(turn);
+        // Who waits gets one that is valid, and does not wait for the clock to be looked at.
+        for lease in &leases {
+            let material = tokio::time::timeout(3 * SECOND, lease.material()).await.unwrap().unwrap();
+            assert!(material.svid().not_before() <= now.now() && now.now() <= material.svid().not_after());
+        }
+        pass(31 * SECOND).await;
+        for _ in 0..48 {
+            check(turn);
+            pass(600 * SECOND).await;
+        }
+    }
+    // Two ends, one in half an hour, a tenth of jitter, and one more for each time that the clock was set.
+    let (most, least) = (2 * (72 * 60 / 27 + TURNS.len()), 2 * 72 * 60 / 34);
+    assert!((least..=most).contains(&serials.len()), "{}", serials.len());
 }
 
 #[test]

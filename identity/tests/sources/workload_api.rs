@@ -9,7 +9,10 @@ use inpod_identity::source::{
     Clock, Endpoint, GrpcError, MaterialError, Pick, Source, SourceError, Unavailable, Watch, WorkloadApi,
     WorkloadApiError,
 };
-use inpod_identity::{BundleError, Ca, SpiffeId, Svid, SvidError, VerifyError};
+use inpod_identity::{
+    BundleError, Ca, CrlsError, RevocationError, Role, SpiffeId, Svid, SvidError, Trust, TrustDomain,
+    TrustError, VerifyError, verify,
+};
 use prost::Message as _;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -17,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::grpc_server::{Call, Reply};
-use crate::lab::{HOUR, domain, id, now, provider};
+use crate::lab::{Authority, HOUR, domain, id, now, provider, unix};
 use crate::serial;
 use crate::virtual_time::{clock, pass};
 
@@ -71,6 +74,30 @@ fn entry(svid: &Svid, ca: &Ca, hint: &str) -> X509Svid {
 
 fn response(svids: Vec<X509Svid>) -> Vec<u8> {
     Response { svids, ..Response::default() }.encode_to_vec()
+}
+
+/// With roots of others, and with revocation lists.
+fn response_with(svid: &X509Svid, federated: &[(&str, &[u8])], crl: &[&[u8]]) -> Vec<u8> {
+    let federated = federated.iter().map(|(domain, roots)| ((*domain).to_owned(), roots.to_vec()));
+    let (svids, crl) = (vec![svid.clone()], crl.iter().map(|list| list.to_vec()).collect());
+    Response { svids, crl, federated_bundles: federated.collect() }.encode_to_vec()
+}
+
+/// A leaf of the right shape with this serial number, as an answer has it.
+fn numbered(root: &Authority, serial: u64) -> X509Svid {
+    let (leaf, key) = root.leaf(|leaf| leaf.serial_number = Some(serial.into()));
+    X509Svid {
+        spiffe_id: id(CART).to_string(),
+        x509_svid: leaf.to_vec(),
+        x509_svid_key: key.secret_der().to_vec(),
+        bundle: root.certificate.to_vec(),
+        hint: String::new(),
+    }
+}
+
+fn believed(leaf: &[u8], trust: &Trust) -> Result<SpiffeId, VerifyError> {
+    let algorithms = provider().signature_verification_algorithms.all;
+    verify(&[leaf.into()], trust, Role::Client, algorithms, unix(now()))
 }
 
 /// A running source, and the other end of its socket.
@@ -178,6 +205,102 @@ async fn what_is_taken_back_is_not_given_out_any_more() {
     let mut call = lab.accept().await;
     call.send(&response(vec![svid]));
     lab.given().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn roots_of_others_are_believed_about_their_own_until_they_are_taken_back() {
+    let (ca, mut lab) = (ca(), Lab::new(Pick::First));
+    let theirs: TrustDomain = "example.org".parse().unwrap();
+    let other = Ca::generate_at(theirs.clone(), now() - HOUR).unwrap();
+    let cart = entry(&issue(&ca, CART, HOUR, &lab.clock), &ca, "");
+    let guest = SpiffeId::new(&theirs, "/guest").unwrap();
+    let guest = other.issue(&guest, HOUR, now()).unwrap();
+    let roots = &other.bundle().roots()[0];
+    let mut call = lab.accept().await;
+    let mut trust_after = async |federated: &[(&str, &[u8])]| {
+        call.send(&response_with(&cart, federated, &[]));
+        lab.given().await.unwrap();
+        lab.watch.at(lab.clock.now()).unwrap().trust().clone()
+    };
+    for _ in 0..2 {
+        let trust = trust_after(&[("spiffe://example.org", roots), ("spiffe://example.com", roots)]).await;
+        assert_eq!(believed(&guest.chain()[0], &trust).as_ref(), Ok(guest.id()));
+        assert_eq!(believed(&cart.x509_svid, &trust), Ok(id(CART)));
+        assert_eq!(trust.bundles().count(), 3);
+        // Taken back, with the trust domain and without.
+        let trust = trust_after(&[("spiffe://example.org", b"")]).await;
+        let expected = VerifyError::NoRootNow { trust_domain: theirs.clone() };
+        assert_eq!(believed(&guest.chain()[0], &trust), Err(expected));
+        let trust = trust_after(&[]).await;
+        let expected = VerifyError::TrustDomain { trust_domain: theirs.clone() };
+        assert_eq!(believed(&guest.chain()[0], &trust), Err(expected));
+        assert_eq!(believed(&cart.x509_svid, &trust), Ok(id(CART)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_revoked_is_refused_until_that_is_taken_back() {
+    let (root, mut lab) = (Authority::root("root"), Lab::new(Pick::First));
+    let (own, peer) = (numbered(&root, 1), numbered(&root, 7).x509_svid);
+    let mut call = lab.accept().await;
+    let mut trust_after = async |crl: &[&[u8]]| {
+        call.send(&response_with(&own, &[], crl));
+        lab.given().await.unwrap();
+        lab.watch.at(lab.clock.now()).unwrap().trust().clone()
+    };
+    assert_eq!(believed(&peer, &trust_after(&[]).await), Ok(id(CART)));
+    let revoked = Err(RevocationError::Revoked { serial: "07".into() }.into());
+    assert_eq!(believed(&peer, &trust_after(&[&root.crl(&[7], |_| {})]).await), revoked);
+    assert_eq!(believed(&peer, &trust_after(&[&root.crl(&[6], |_| {})]).await), Ok(id(CART)));
+    assert_eq!(believed(&peer, &trust_after(&[]).await), Ok(id(CART)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_roots_of_others_and_bad_lists_keep_the_last_good_answer() {
+    type Check = fn(&WorkloadApiError) -> bool;
+    let (root, other) = (Authority::root("root"), Authority::root("root"));
+    let (own, roots) = (numbered(&root, 1), &*other.certificate);
+    let cases: Vec<(Vec<u8>, Check)> = vec![
+        (
+            response_with(&own, &[("example.org", roots)], &[]),
+            |error| matches!(error, WorkloadApiError::FederatedId { id } if id == "example.org"),
+        ),
+        (response_with(&own, &[("spiffe://example.org/workload", roots)], &[]), |error| {
+            matches!(error, WorkloadApiError::FederatedId { .. })
+        }),
+        (response_with(&own, &[("spiffe://example.org", &roots[..99])], &[]), |error| {
+            matches!(error, WorkloadApiError::Certificates)
+        }),
+        (response_with(&own, &[("spiffe://example.org", &own.x509_svid)], &[]), |error| {
+            matches!(error, WorkloadApiError::Federated { source: BundleError::Root { index: 0, .. }, .. })
+        }),
+        (response_with(&own, &[("spiffe://cluster.local", roots)], &[]), |error| {
+            matches!(error, WorkloadApiError::Trust(TrustError::TwoBundles { .. }))
+        }),
+        (response_with(&own, &[], &[b"no list"]), |error| {
+            matches!(error, WorkloadApiError::Crls(CrlsError::Malformed { index: 0, .. }))
+        }),
+        (response_with(&own, &[], &[&other.crl(&[7], |_| {})]), |error| {
+            matches!(error, WorkloadApiError::Crls(CrlsError::Signature { index: 0 }))
+        }),
+        (response_with(&own, &[], &[&root.crl(&[1], |_| {})]), |error| {
+            matches!(error, WorkloadApiError::Material(MaterialError::Verify(VerifyError::Revocation(_))))
+        }),
+    ];
+    let mut lab = Lab::new(Pick::First);
+    let mut call = lab.accept().await;
+    call.send(&response_with(&own, &[], &[&root.crl(&[7], |_| {})]));
+    let held = lab.given().await.unwrap();
+    for (number, (bad, is_named)) in cases.into_iter().enumerate() {
+        call.send(&bad);
+        assert_eq!(lab.given().await.unwrap(), held, "case {number}");
+        lab.with_trouble(|error| assert!(is_named(error), "case {number}: {error:?}"));
+        let trust = lab.watch.at(lab.clock.now()).unwrap().trust().clone();
+        assert!(
+            believed(&numbered(&root, 7).x509_svid, &trust).is_err(),
+            "case {number}: what was revoked stays"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

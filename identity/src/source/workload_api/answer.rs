@@ -1,20 +1,27 @@
 //! What an answer means. Pure: the time comes in.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
 
 use super::error::WorkloadApiError;
 use super::message::X509SvidResponse;
 use super::pick::Pick;
 use crate::bundle::Bundle;
 use crate::der::{SEQUENCE, take};
+use crate::revocation::{Crls, RevocationPolicy};
 use crate::source::material::Material;
 use crate::spiffe_id::SpiffeId;
 use crate::svid::Svid;
+use crate::trust::Trust;
 
-/// The SVID that is picked of `answer`, with its roots, such that peers with these roots believe it at `now`.
+/// The SVID that is picked of `answer`, and whom the answer says to trust, such that peers with that trust believe it at
+/// `now`.
+///
+/// An answer is taken whole or not at all, and takes the place of the one before: what it does not say any more, roots of
+/// others or revocations, is taken back (SPIFFE Workload API §4.4).
 pub(super) fn read(
     answer: X509SvidResponse,
     pick: &Pick,
@@ -33,10 +40,40 @@ pub(super) fn read(
     }
     let svid =
         Svid::new(certificates(&picked.x509_svid)?, PrivatePkcs8KeyDer::from(picked.x509_svid_key).into())?;
-    let material = Material::new(svid, Bundle::new(id.trust_domain(), certificates(&picked.bundle)?)?)?;
+    let own = Bundle::new(id.trust_domain(), certificates(&picked.bundle)?)?;
+    let trust = trust(own, &answer.federated_bundles, &answer.crl, provider)?;
+    let material = Material::with_trust(svid, trust)?;
     material.check_id(&id)?;
     material.check(provider, now)?;
     Ok(material)
+}
+
+/// The own trust domain, those that it is federated with, and what is revoked.
+fn trust(
+    own: Bundle,
+    federated: &BTreeMap<String, Vec<u8>>,
+    crls: &[Vec<u8>],
+    provider: &CryptoProvider,
+) -> Result<Trust, WorkloadApiError> {
+    let mut bundles = vec![own];
+    for (id, roots) in federated {
+        bundles.push(federated_bundle(id, roots)?);
+    }
+    let trust = Trust::new(bundles)?;
+    let crls = Crls::new(crls.iter().map(|list| CertificateRevocationListDer::from(list.as_slice())))?;
+    let algorithms = provider.signature_verification_algorithms.all;
+    Ok(trust.with_crls(&crls, RevocationPolicy::default(), algorithms)?)
+}
+
+/// One that has no roots has taken them back, which is no reason to do without all others.
+fn federated_bundle(id: &str, roots: &[u8]) -> Result<Bundle, WorkloadApiError> {
+    let refuse = |source| WorkloadApiError::Federated { id: id.to_owned(), source };
+    let domain = id.parse::<SpiffeId>().ok().filter(|id| id.path().is_empty()).map(|id| id.trust_domain());
+    let domain = domain.ok_or_else(|| WorkloadApiError::FederatedId { id: id.to_owned() })?;
+    match certificates(roots)? {
+        roots if roots.is_empty() => Ok(Bundle::of_nobody(domain)),
+        roots => Bundle::new(domain, roots).map_err(refuse),
+    }
 }
 
 /// The certificates that stand one after the other in `der`. What each of them is, others find out.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::pick::Pick;
-use crate::error::{BundleError, ParseError, SvidError};
+use crate::error::{BundleError, ParseError, SvidError, TrustError};
+use crate::revocation::CrlsError;
 use crate::source::error::MaterialError;
 use crate::source::grpc::GrpcError;
 
@@ -76,6 +77,26 @@ pub enum WorkloadApiError {
     /// The roots.
     #[error("answer has no roots")]
     Bundle(#[from] BundleError),
+    /// What another trust domain is called is no trust domain's id.
+    #[error("'{}' is not the id of a trust domain", id.escape_debug())]
+    FederatedId {
+        /// What it is called.
+        id: String,
+    },
+    /// The roots of another trust domain.
+    #[error("answer has no roots of {id}")]
+    Federated {
+        /// The trust domain's id.
+        id: String,
+        /// What is wrong with them.
+        source: BundleError,
+    },
+    /// A trust domain has two bundles: the own one is among the others.
+    #[error("answer contradicts itself")]
+    Trust(#[from] TrustError),
+    /// The revocation lists.
+    #[error("answer has unusable revocation lists")]
+    Crls(#[from] CrlsError),
     /// The SVID is not of the id that the answer says, is not valid now, or does not chain to its roots.
     #[error("answer is not usable")]
     Material(#[from] MaterialError),

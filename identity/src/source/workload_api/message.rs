@@ -1,5 +1,7 @@
 //! The messages of `SpiffeWorkloadAPI` (SPIFFE Workload API §5.1), with the fields that are used here.
 
+use std::collections::BTreeMap;
+
 /// The method.
 pub(super) const FETCH_X509_SVID: &str = "/SpiffeWorkloadAPI/FetchX509SVID";
 
@@ -12,6 +14,12 @@ pub(super) struct X509SvidRequest {}
 pub(super) struct X509SvidResponse {
     #[prost(message, repeated, tag = "1")]
     pub(super) svids: Vec<X509Svid>,
+    /// DER.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub(super) crl: Vec<Vec<u8>>,
+    /// DER, by the id of the trust domain.
+    #[prost(btree_map = "string, bytes", tag = "3")]
+    pub(super) federated_bundles: BTreeMap<String, Vec<u8>>,
 }
 
 /// `X509SVID`. It has a key: see its Debug.

@@ -17,6 +17,8 @@ pub use self::error::{EndpointError, WorkloadApiError};
 pub use self::pick::Pick;
 use super::Source;
 use super::clock::Clock;
+#[cfg(doc)]
+use super::material::Material;
 use super::watch::{Publisher, Watch};
 
 /// One of the SVIDs that a SPIFFE Workload API gives to this process, SPIRE's agent for example.
@@ -25,7 +27,8 @@ use super::watch::{Publisher, Watch};
 /// the SVID back (it answers without it, or with PERMISSION_DENIED), it is not given out any more. An answer that no peer
 /// would believe changes nothing, but is told by [`Watch::trouble`].
 ///
-/// Federated bundles and revocation lists, which an answer may have too, are not looked at.
+/// An answer also says whom else to trust, about their own trust domains, and what is revoked: [`Material::trust`] has both.
+/// It holds what the last answer said and nothing older, so that the server can take it back.
 ///
 /// ```no_run
 /// # #[cfg(feature = "aws-lc-rs")]
