@@ -7,10 +7,15 @@
 //!   Condition = all of its fields         (none: never)
 //!   field   = any of its values; a "not" field: none of its values; empty: says nothing
 //! ```
+//!
+//! Where it is not certain whether a value is the peer's, that counts against the peer: it is not what allows it, and it is what denies it.
 
 use ipnet::IpNet;
 
-use super::{Principal, Question};
+use identity::ServiceAccount;
+
+use super::principal::Claim;
+use super::{Action, Question};
 
 /// All of its clauses must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,8 +25,9 @@ pub struct Rule {
 }
 
 impl Rule {
-    pub(super) fn matches(&self, question: &Question<'_>) -> bool {
-        self.clauses.iter().all(|clause| clause.matches(question))
+    /// Whether it is so that `action` follows.
+    pub(super) fn matches(&self, question: &Question<'_>, action: Action) -> bool {
+        self.clauses.iter().all(|clause| clause.matches(question, action))
     }
 }
 
@@ -33,8 +39,9 @@ pub struct Clause {
 }
 
 impl Clause {
-    fn matches(&self, question: &Question<'_>) -> bool {
-        self.conditions.is_empty() || self.conditions.iter().any(|condition| condition.matches(question))
+    fn matches(&self, question: &Question<'_>, action: Action) -> bool {
+        let matches = |condition: &Condition| condition.matches(question, action);
+        self.conditions.is_empty() || self.conditions.iter().any(matches)
     }
 }
 
@@ -80,7 +87,7 @@ pub struct ServiceAccountName {
     reason = "each field is named for what it compares; `not_` ones must match none of their values"
 )]
 pub struct Condition {
-    /// Namespaces of the pods' own trust domain: a peer of another one is in none.
+    /// Namespaces of the pods' own trust domain. A peer of another one only says in which it is: that denies, and does not allow.
     pub namespaces: Vec<StringMatch>,
     pub not_namespaces: Vec<StringMatch>,
     /// Compared with the peer's SPIFFE ID without its `spiffe://`, by each name that its trust domain has.
@@ -98,26 +105,44 @@ pub struct Condition {
 }
 
 impl Condition {
-    fn matches(&self, question: &Question<'_>) -> bool {
-        let account = question.peer.and_then(Principal::account);
-        let is_namespace = |wanted: &StringMatch| account.is_some_and(|a| wanted.matches(a.namespace()));
+    fn matches(&self, question: &Question<'_>, action: Action) -> bool {
+        let (for_any, for_none) = match action {
+            Action::Allow => (Claim::Certain, Claim::Possible),
+            Action::Deny => (Claim::Possible, Claim::Certain),
+        };
+        let account = |claim| question.peer.and_then(|peer| peer.account(claim));
         let is_principal = |wanted: &StringMatch| {
             question.peer.is_some_and(|peer| peer.names().any(|name| wanted.matches(name)))
         };
-        let is_account = |wanted: &ServiceAccountName| {
-            account.is_some_and(|a| a.namespace() == wanted.namespace && a.name() == wanted.name)
-        };
         let destination = question.destination;
         *self != Self::default()
-            && field(&self.namespaces, &self.not_namespaces, is_namespace)
+            && any(&self.namespaces, |wanted| is_in(account(for_any), wanted))
+            && none(&self.not_namespaces, |wanted| is_in(account(for_none), wanted))
             && field(&self.principals, &self.not_principals, is_principal)
-            && field(&self.service_accounts, &self.not_service_accounts, is_account)
+            && any(&self.service_accounts, |wanted| is_named(account(for_any), wanted))
+            && none(&self.not_service_accounts, |wanted| is_named(account(for_none), wanted))
             && field(&self.source_ips, &self.not_source_ips, |net| net.contains(&question.client.ip()))
             && field(&self.destination_ips, &self.not_destination_ips, |net| net.contains(&destination.ip()))
             && field(&self.destination_ports, &self.not_destination_ports, |port| *port == destination.port())
     }
 }
 
-fn field<T>(any: &[T], none: &[T], matches: impl Fn(&T) -> bool) -> bool {
-    (any.is_empty() || any.iter().any(&matches)) && !none.iter().any(&matches)
+fn is_in(account: Option<&ServiceAccount>, wanted: &StringMatch) -> bool {
+    account.is_some_and(|account| wanted.matches(account.namespace()))
+}
+
+fn is_named(account: Option<&ServiceAccount>, wanted: &ServiceAccountName) -> bool {
+    account.is_some_and(|account| account.namespace() == wanted.namespace && account.name() == wanted.name)
+}
+
+fn field<T>(any_of: &[T], none_of: &[T], matches: impl Fn(&T) -> bool) -> bool {
+    any(any_of, &matches) && none(none_of, &matches)
+}
+
+fn any<T>(values: &[T], matches: impl Fn(&T) -> bool) -> bool {
+    values.is_empty() || values.iter().any(matches)
+}
+
+fn none<T>(values: &[T], matches: impl Fn(&T) -> bool) -> bool {
+    !values.iter().any(matches)
 }

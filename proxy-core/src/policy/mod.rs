@@ -172,7 +172,7 @@ impl Policy {
 
     /// The number of its first rule that matches, from 0.
     pub(crate) fn matching(&self, question: &Question<'_>) -> Option<usize> {
-        self.rules.iter().position(|rule| rule.matches(question))
+        self.rules.iter().position(|rule| rule.matches(question, self.action))
     }
 }
 

@@ -6,9 +6,9 @@ use identity::{ServiceAccount, SpiffeId, TrustDomain};
 
 /// A peer's proven identity, by every name that it goes by, and what that says to the pods of this node. Cloning shares.
 ///
-/// A namespace and a service account mean something only where they are granted: they are those of the node's own trust
-/// domain (and its aliases). A peer of another one, which can call its namespaces as it likes, has neither: policy knows it by
-/// its whole identity.
+/// A namespace and a service account mean something only where they are granted: in the node's own trust domain (and its aliases).
+/// A peer of another one, which can call its namespaces as it likes, only [claims](Claim) them: policy takes that for true where it
+/// speaks against the peer, and for nothing where it speaks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal(Arc<Inner>);
 
@@ -17,6 +17,16 @@ struct Inner {
     id: SpiffeId,
     other_names: Vec<SpiffeId>,
     account: Option<ServiceAccount>,
+    is_at_home: bool,
+}
+
+/// How certain a peer's namespace and service account are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// They were granted here.
+    Certain,
+    /// They were, or the peer says so.
+    Possible,
 }
 
 impl Principal {
@@ -24,9 +34,9 @@ impl Principal {
     #[must_use]
     pub fn new(id: SpiffeId, other_names: Vec<SpiffeId>, home: &TrustDomain) -> Self {
         let names = || std::iter::once(&id).chain(&other_names);
-        let at_home = names().any(|name| name.trust_domain() == *home);
-        let account = ServiceAccount::try_from(&id).ok().filter(|_| at_home);
-        Self(Arc::new(Inner { id, other_names, account }))
+        let is_at_home = names().any(|name| name.trust_domain() == *home);
+        let account = ServiceAccount::try_from(&id).ok();
+        Self(Arc::new(Inner { id, other_names, account, is_at_home }))
     }
 
     /// What was proved.
@@ -41,8 +51,8 @@ impl Principal {
         ids.filter_map(|id| id.as_str().strip_prefix("spiffe://"))
     }
 
-    /// The service account, of a peer of this trust domain.
-    pub(super) fn account(&self) -> Option<&ServiceAccount> {
-        self.0.account.as_ref()
+    /// The service account, as far as it is as certain as that.
+    pub(super) fn account(&self, claim: Claim) -> Option<&ServiceAccount> {
+        self.0.account.as_ref().filter(|_| self.0.is_at_home || claim == Claim::Possible)
     }
 }

@@ -168,7 +168,7 @@ fn exact(text: &str) -> Vec<StringMatch> {
 }
 
 #[test]
-fn a_foreign_peer_has_no_namespace_and_no_service_account() {
+fn what_a_foreign_peer_says_of_itself_counts_only_against_it() {
     let shop = ServiceAccountName { namespace: "shop".into(), name: "client".into() };
     let by_namespace = Condition { namespaces: exact("shop"), ..Condition::default() };
     let by_account = Condition { service_accounts: vec![shop], ..Condition::default() };
@@ -176,17 +176,28 @@ fn a_foreign_peer_has_no_namespace_and_no_service_account() {
         Condition { principals: exact("example.org/ns/shop/sa/client"), ..Condition::default() };
     let not_of_shop = Condition { not_namespaces: exact("shop"), ..Condition::default() };
     let foreign = principal("spiffe://example.org/ns/shop/sa/client", &[]);
-    // What it calls its own namespace opens nothing here.
-    for (condition, own, other) in [
-        (&by_namespace, true, false),
-        (&by_account, true, false),
-        (&by_principal, false, true),
-        (&not_of_shop, false, true),
+    let not_the_account =
+        Condition { not_service_accounts: by_account.service_accounts.clone(), ..Condition::default() };
+    // Whom each allows and whom each denies: the peer from here, and the foreign one that claims to be the same.
+    for (condition, allowed, denied) in [
+        (&by_namespace, [true, false], [true, true]),
+        (&by_account, [true, false], [true, true]),
+        (&by_principal, [false, true], [false, true]),
+        (&not_of_shop, [false, false], [false, true]),
+        (&not_the_account, [false, false], [false, true]),
     ] {
-        let snapshot = snapshot(vec![policy("allow", Action::Allow, vec![condition.clone()])]);
-        assert_eq!(ask(&snapshot, Some(&peer())).is_ok(), own, "{condition:?}");
-        assert_eq!(ask(&snapshot, Some(&foreign)).is_ok(), other, "{condition:?}");
+        let peers = [&peer(), &foreign];
+        let allow = snapshot(vec![policy("allow", Action::Allow, vec![condition.clone()])]);
+        assert_eq!(peers.map(|peer| ask(&allow, Some(peer)).is_ok()), allowed, "{condition:?}");
+        let deny = snapshot(vec![policy("deny", Action::Deny, vec![condition.clone()])]);
+        assert_eq!(peers.map(|peer| ask(&deny, Some(peer)).is_err()), denied, "{condition:?}");
     }
+    // In other namespaces than the ones that it says, it is not.
+    let of_another = principal("spiffe://example.org/ns/other/sa/client", &[]);
+    let allow = snapshot(vec![policy("allow", Action::Allow, vec![not_of_shop])]);
+    assert!(ask(&allow, Some(&of_another)).is_ok());
+    let deny = snapshot(vec![policy("deny", Action::Deny, vec![by_namespace])]);
+    assert!(ask(&deny, Some(&of_another)).is_ok());
 }
 
 #[test]
