@@ -14,6 +14,7 @@
 mod overflow;
 mod patrol;
 mod scan;
+mod tally;
 mod toll;
 mod turn;
 mod wire;
@@ -28,7 +29,7 @@ use h2::PingPong;
 use tokio::time::{Instant, Sleep};
 
 use self::patrol::{Dawdles, Patrol};
-use self::wire::Tally;
+use self::tally::Tally;
 use crate::config::Config;
 use crate::crumbs::Crumbs;
 use crate::error::ConnectionError;

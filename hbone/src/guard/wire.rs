@@ -3,8 +3,7 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -14,12 +13,11 @@ use super::Breach;
 use super::overflow::Overflow;
 use super::patrol::At;
 use super::scan::{Head, Scanner};
+use super::tally::Tally;
 use super::toll::{Spent, Tariff, Toll};
 use super::turn::{Turn, Work};
 use crate::config::Config;
 use crate::crumbs::Crumbs;
-use crate::slivers::Slivers;
-use crate::windows::Flow;
 
 /// What h2 reads from and writes to: the stream it wraps, until the peer breaks a bound; then nothing more is read.
 #[derive(Debug)]
@@ -78,7 +76,7 @@ impl<T> Wire<T> {
                 Ok::<_, std::convert::Infallible>(())
             });
         }
-        self.tally.granted.fetch_add(granted, Ordering::Relaxed);
+        self.tally.grant(granted);
     }
 
     /// Notes whether the peer keeps us waiting.
@@ -149,9 +147,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
             return Poll::Pending;
         }
         if self.turn.pass() {
-            self.tally.pauses.store(true, Ordering::Relaxed);
+            self.tally.pause();
         }
-        if self.tally.pauses.load(Ordering::Relaxed) {
+        if self.tally.is_paused() {
             // Not a wake-up of our own: that would come before the runtime has looked for what others wait for.
             return std::pin::pin!(tokio::task::yield_now()).poll(cx).map(Ok);
         }
@@ -165,14 +163,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
         if new.is_empty() {
             return read;
         }
-        self.tally.heard.store(true, Ordering::Relaxed);
         let mut work = Work::default();
         let Self { inbound, overflow, turn, .. } = &mut *self;
         let judged = inbound.feed(new, &mut work, overflow);
         turn.read(new.len(), work);
-        self.tally.set_reading(self.inbound.at());
-        self.tally.data.store(self.inbound.data, Ordering::Relaxed);
-        self.tally.acknowledged.store(self.inbound.acknowledged, Ordering::Relaxed);
+        self.tally.hear(self.inbound.at(), self.inbound.data, self.inbound.acknowledged);
         if let Err(breach) = judged {
             self.tally.set_breach(breach);
             buf.set_filled(before);
@@ -263,98 +258,4 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Wire<T> {
         ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
-}
-
-/// What the wire tells the guard. Both are polled by one task, so nothing here orders anything else.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    heard: AtomicBool,
-    reading: AtomicU32,
-    writing: AtomicU32,
-    data: AtomicU64,
-    /// Words of our own that are to be written.
-    owed: AtomicU32,
-    acknowledged: AtomicU32,
-    /// Beyond the first window of a connection.
-    granted: AtomicU64,
-    crumbs: Crumbs,
-    slivers: Slivers,
-    /// Nothing is read until others have had their turn.
-    pauses: AtomicBool,
-    breach: OnceLock<Breach>,
-}
-
-impl Tally {
-    /// Whether bytes came since the last call.
-    pub(super) fn take_heard(&self) -> bool {
-        self.heard.swap(false, Ordering::Relaxed)
-    }
-
-    /// Whoever polls the connection has nothing more to do now: others have their turn.
-    pub(super) fn rest(&self) {
-        self.pauses.store(false, Ordering::Relaxed);
-    }
-
-    pub(super) fn breach(&self) -> Option<Breach> {
-        self.breach.get().copied()
-    }
-
-    /// A word of our own is to be written.
-    pub(super) fn owe(&self) {
-        self.owed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn take_owed(&self) -> u32 {
-        // Nearly always none: a look is cheaper than a change.
-        if self.owed.load(Ordering::Relaxed) == 0 { 0 } else { self.owed.swap(0, Ordering::Relaxed) }
-    }
-
-    pub(super) fn crumbs(&self) -> Crumbs {
-        self.crumbs.clone()
-    }
-
-    pub(super) fn slivers(&self) -> Slivers {
-        self.slivers.clone()
-    }
-
-    pub(super) fn flow(&self) -> Flow {
-        Flow {
-            received: self.data.load(Ordering::Relaxed),
-            granted: FIRST_WINDOW + self.granted.load(Ordering::Relaxed),
-            acknowledged: self.acknowledged.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(super) fn reading(&self) -> At {
-        unpacked(self.reading.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn writing(&self) -> At {
-        unpacked(self.writing.load(Ordering::Relaxed))
-    }
-
-    fn set_reading(&self, at: At) {
-        self.reading.store(packed(at), Ordering::Relaxed);
-    }
-
-    fn set_writing(&self, at: At) {
-        self.writing.store(packed(at), Ordering::Relaxed);
-    }
-
-    fn set_breach(&self, breach: Breach) {
-        // The first counts.
-        let _ = self.breach.set(breach);
-    }
-}
-
-/// What a peer may send on a connection before it is told anything, RFC 9113 section 6.9.2.
-const FIRST_WINDOW: u64 = 65_535;
-
-/// One word, so that both parts are of one moment.
-fn packed(at: At) -> u32 {
-    (at.step << 1) | u32::from(at.waits)
-}
-
-fn unpacked(word: u32) -> At {
-    At { step: word >> 1, waits: word & 1 == 1 }
 }

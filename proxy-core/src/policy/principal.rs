@@ -7,7 +7,7 @@ use identity::{ServiceAccount, SpiffeId, TrustDomain};
 /// A peer's proven identity, by every name that it goes by, and what that says to the pods of this node. Cloning shares.
 ///
 /// A namespace and a service account mean something only where they are granted: in the node's own trust domain (and its aliases).
-/// A peer of another one, which can call its namespaces as it likes, only [claims](Claim) them: policy takes that for true where it
+/// A peer of another one, which can call its namespaces as it likes, only claims them: policy takes that for true where it
 /// speaks against the peer, and for nothing where it speaks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal(Arc<Inner>);
