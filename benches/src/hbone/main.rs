@@ -34,6 +34,9 @@ struct Args {
     /// How often each is measured
     #[arg(long, default_value_t = 7)]
     rounds: usize,
+    /// How many connections the peer beside a neighbour makes each time, at most; else as many as go
+    #[arg(long, value_name = "N")]
+    connections: Option<u64>,
     /// How many milliseconds a neighbour is measured each time
     #[arg(long, default_value_t = 500)]
     milliseconds: u64,
@@ -131,7 +134,7 @@ async fn neighbours(args: &Args) -> Result<()> {
         let mut connections = 0;
         for _ in 0..args.rounds {
             let alone = neighbour.trips(span).await?;
-            let (beside, count) = neighbour.trips_beside(kind, span).await?;
+            let (beside, count) = neighbour.trips_beside(kind, span, args.connections).await?;
             medians.add(beside.median);
             p99s.add(beside.p99);
             of_medians.add(beside.median / alone.median);

@@ -1,4 +1,7 @@
 //! Neighbour: how long one peer's round trips take while another peer of the same server does its worst.
+//!
+//! The server has one core for itself. The two peers share another, on which the hostile one gets what the other leaves: it may cost
+//! the neighbour what it makes the server do, and not what it does itself.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -10,6 +13,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use hbone::{Arrival, Config, ConnectRequest, Incoming, Tunnel, client, server};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -30,6 +35,7 @@ pub(crate) struct Neighbour {
 
 impl Neighbour {
     pub(crate) async fn new() -> Result<Self> {
+        stay_on(PEERS)?;
         let (tell, told) = std::sync::mpsc::channel();
         thread::spawn(move || serve(&tell));
         let address = told.recv().context("the server has not begun")?;
@@ -58,14 +64,31 @@ impl Neighbour {
     }
 
     /// The same while somebody else is at it, and how many connections that took.
-    pub(crate) async fn trips_beside(&mut self, kind: Kind, span: Duration) -> Result<(Trips, u64)> {
-        let attack = Attack::begin(self.address, kind);
+    pub(crate) async fn trips_beside(
+        &mut self,
+        kind: Kind,
+        span: Duration,
+        most: Option<u64>,
+    ) -> Result<(Trips, u64)> {
+        let attack = Attack::begin(self.address, kind, most);
         // The first connection is there when the time begins.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let trips = self.trips(span).await;
         let connections = attack.end();
         Ok((trips?, connections))
     }
+}
+
+const SERVER: usize = 0;
+const PEERS: usize = 1;
+/// The most that setpriority(2) takes: a twentieth or less of what others get.
+const LEAST: i32 = 19;
+
+/// Keeps the calling thread, and those that it makes, on one core.
+fn stay_on(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core)?;
+    sched_setaffinity(Pid::from_raw(0), &cores).with_context(|| format!("staying on core {core}"))
 }
 
 /// Between two round trips, about: a thousand in a second.
@@ -79,12 +102,15 @@ struct Attack {
 }
 
 impl Attack {
-    fn begin(address: SocketAddr, kind: Kind) -> Self {
+    fn begin(address: SocketAddr, kind: Kind, most: Option<u64>) -> Self {
         let (over, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (until, count) = (Arc::clone(&over), Arc::clone(&connections));
         let thread = thread::spawn(move || {
+            // It and the threads that it makes are on the same core as who makes it.
+            let _ = rustix::process::setpriority_process(None, LEAST);
             let (begin, again) = kind.script();
-            while !until.load(Ordering::Relaxed) {
+            let may_go_on = || most.is_none_or(|most| count.load(Ordering::Relaxed) < most);
+            while !until.load(Ordering::Relaxed) && may_go_on() {
                 count.fetch_add(1, Ordering::Relaxed);
                 // A connection that is ended is what is wanted.
                 let _ = connection(address, kind, (&begin, &again), &until);
@@ -131,7 +157,7 @@ fn connection(
 
 fn serve(tell: &std::sync::mpsc::Sender<SocketAddr>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { return };
+    let (Ok(runtime), Ok(())) = (runtime, stay_on(SERVER)) else { return };
     let _ = runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         tell.send(listener.local_addr()?)?;

@@ -51,7 +51,11 @@ pub(super) struct Work(u32);
 
 impl Work {
     pub(super) fn add(&mut self, head: Head) {
-        let one = if head.is_of_headers() { BLOCK } else { FRAME };
+        let one = if head.is_of_headers() {
+            BLOCK.saturating_add(head.length.saturating_mul(UNPACKED))
+        } else {
+            FRAME
+        };
         self.0 = self.0.saturating_add(one);
     }
 }
@@ -64,7 +68,9 @@ const BULK: u32 = 4;
 /// What a frame costs beside its bytes.
 const FRAME: u32 = 1 << 10;
 /// What a block of headers costs: a request is a task to begin, and an application to be dialled.
-const BLOCK: u32 = 8 << 10;
+const BLOCK: u32 = 16 << 10;
+/// What each byte of it costs beside that: it is unpacked (RFC 7541), and may become many.
+const UNPACKED: u32 = 16;
 /// Frames of one byte fill a turn with as much.
 const WHEN_DENSE: usize = 1280;
 
@@ -81,7 +87,7 @@ mod tests {
     #[test]
     fn bytes_frames_and_headers_fill_a_turn() {
         for (bytes, count, kind) in
-            [(512 << 10, 0, Head::DATA), (1280, 128, Head::DATA), (0, 16, Head::HEADERS)]
+            [(512 << 10, 0, Head::DATA), (1280, 128, Head::DATA), (0, 8, Head::HEADERS)]
         {
             let mut turn = Turn::new();
             turn.read(bytes, frames(count, kind));
@@ -90,6 +96,17 @@ mod tests {
             turn.read(bytes / 2, frames(count / 2, kind));
             assert!(!turn.pass());
         }
+    }
+
+    #[test]
+    fn large_headers_fill_a_turn_sooner() {
+        let mut work = Work::default();
+        for _ in 0..4 {
+            work.add(Head { length: 4096, kind: Head::HEADERS, flags: 0, stream: 1, increment: 0 });
+        }
+        let mut turn = Turn::new();
+        turn.read(4 * 4096, work);
+        assert!(turn.pass());
     }
 
     #[test]
