@@ -1,6 +1,6 @@
 //! [`Proof`]: what a peer has proved, kept so that it can be judged again.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 
@@ -8,7 +8,7 @@ use crate::certificate::{Certificate, Rules};
 use crate::error::{ChainError, LeafError, VerifyError};
 use crate::spiffe_id::SpiffeId;
 use crate::trust::Trust;
-use crate::verify::{Role, verify_leaf};
+use crate::verify::{Role, unix_time, verify_leaf};
 
 /// The chain that a peer has shown in a handshake which it passed: for those who keep connections for longer than they
 /// believe the same roots. Equal proofs stand and fall together.
@@ -26,12 +26,13 @@ pub struct Proof {
 impl Proof {
     /// The proof of `chain`, the workload's certificate first, by a peer that has this role.
     pub fn new(chain: &[CertificateDer<'_>], role: Role) -> Result<Self, VerifyError> {
-        let leaf = chain.first().ok_or(ChainError::Empty)?;
-        let id = Certificate::parse(leaf).map_err(LeafError::from)?.leaf_id(Rules::Validator)?;
-        let mut until = UnixTime::since_unix_epoch(Duration::MAX);
-        for certificate in chain {
+        let (leaf, intermediates) = chain.split_first().ok_or(ChainError::Empty)?;
+        let leaf = Certificate::parse(leaf).map_err(LeafError::from)?;
+        let id = leaf.leaf_id(Rules::Validator)?;
+        let mut until = unix_time(leaf.validity().not_after());
+        for certificate in intermediates {
             let validity = Certificate::parse(certificate).map_err(LeafError::from)?.validity();
-            until = until.min(unix(validity.not_after()));
+            until = until.min(unix_time(validity.not_after()));
         }
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         Ok(Self { chain, role, id, until })
@@ -53,18 +54,16 @@ impl Proof {
         now: SystemTime,
     ) -> Result<(), VerifyError> {
         let (leaf, intermediates) = self.chain.split_first().ok_or(ChainError::Empty)?;
-        let at = unix(now).min(self.until);
+        let at = unix_time(now).min(self.until);
         verify_leaf(leaf, intermediates, trust, self.role, algorithms, at).map(drop)
     }
-}
-
-fn unix(time: SystemTime) -> UnixTime {
-    UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(test)]
 #[cfg(all(feature = "ca", any(feature = "aws-lc-rs", feature = "ring")))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::ca::Ca;
     use crate::error::PathError;

@@ -1,6 +1,7 @@
 //! [`verify()`]: does this chain prove an identity?
 
 use std::cell::Cell;
+use std::time::SystemTime;
 
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
@@ -82,6 +83,11 @@ pub(crate) fn verify_leaf(
         Ok(()) => Ok(id),
         Err(error) => Err(refusal.take().unwrap_or_else(|| PathError(error).into())),
     }
+}
+
+/// `time`, as verification has it; before 1970 there is nothing.
+pub(crate) fn unix_time(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 /// What is asked of a path beyond what path building looks at.

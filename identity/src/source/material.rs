@@ -5,14 +5,13 @@ use std::time::SystemTime;
 use rustls::InconsistentKeys;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::UnixTime;
 
 use super::error::MaterialError;
 use crate::bundle::Bundle;
 use crate::spiffe_id::SpiffeId;
 use crate::svid::Svid;
 use crate::trust::Trust;
-use crate::verify::{Role, verify};
+use crate::verify::{Role, unix_time, verify};
 
 /// All that a workload needs for TLS: what proves its identity, and whom it believes.
 ///
@@ -74,9 +73,8 @@ impl Material {
     pub fn check(&self, provider: &CryptoProvider, now: SystemTime) -> Result<(), MaterialError> {
         self.check_dates(now)?;
         let algorithms = provider.signature_verification_algorithms.all;
-        let unix = UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
         for role in [Role::Client, Role::Server] {
-            verify(self.svid.chain(), &self.trust, role, algorithms, unix)?;
+            verify(self.svid.chain(), &self.trust, role, algorithms, unix_time(now))?;
         }
         self.check_key(provider)
     }
