@@ -40,7 +40,7 @@ impl Head {
 
     /// Whether it says that our settings are in force.
     pub(super) fn acknowledges_settings(self) -> bool {
-        self.kind == Self::SETTINGS && self.flags & Self::ACK != 0
+        self.kind == Self::SETTINGS && self.is_acknowledgement()
     }
 
     pub(super) fn ends_stream(self) -> bool {
