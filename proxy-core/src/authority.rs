@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use identity::source::{Cache, Issuer, Lease, LeaseError, Limits};
-use identity::{Authorizer, Expected, SharedTrust, SpiffeId, Trust, TrustDomain, Unexpected};
+use identity::{Authorizer, SharedTrust, SpiffeId, Trust, TrustDomain, Unexpected};
 use rustls::crypto::CryptoProvider;
 
 use crate::policy::Principal;
@@ -84,11 +84,7 @@ impl Authority {
 
     /// Lets in who has one of `ids`, by any name of its trust domain.
     pub(crate) fn any_of(&self, ids: &[SpiffeId]) -> Arc<dyn Authorizer> {
-        Arc::new(AnyOf {
-            expected: Expected::any_of(ids.iter().cloned()),
-            ids: ids.into(),
-            trust: self.trust.clone(),
-        })
+        Arc::new(AnyOf { ids: ids.into(), trust: self.trust.clone() })
     }
 }
 
@@ -109,19 +105,19 @@ impl Authorizer for Anyone {
 /// Who has one of these ids, by any name of its trust domain.
 #[derive(Debug)]
 struct AnyOf {
-    expected: Expected,
     ids: Box<[SpiffeId]>,
     trust: SharedTrust,
 }
 
 impl Authorizer for AnyOf {
     fn authorize(&self, peer: &SpiffeId) -> Result<(), Unexpected> {
-        self.expected.authorize(peer).or_else(|unexpected| {
-            let trust = self.trust.current();
-            let peer = canonical(&trust, peer);
-            let is_known = self.ids.iter().any(|id| canonical(&trust, id) == peer);
-            if is_known { Ok(()) } else { Err(unexpected) }
-        })
+        if self.ids.contains(peer) {
+            return Ok(());
+        }
+        let trust = self.trust.current();
+        let known = canonical(&trust, peer);
+        let is_known = self.ids.iter().any(|id| canonical(&trust, id) == known);
+        if is_known { Ok(()) } else { Err(Unexpected::new(peer.clone())) }
     }
 }
 
@@ -147,7 +143,7 @@ mod tests {
     }
 
     fn any_of(ids: &[SpiffeId]) -> AnyOf {
-        AnyOf { expected: Expected::any_of(ids.iter().cloned()), ids: ids.into(), trust: trust() }
+        AnyOf { ids: ids.into(), trust: trust() }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hbone::{Client, Driver};
+use hbone::{Client, ConnectRequest, Driver, PoolError, Pooled};
 use identity::{Role, SpiffeId};
 use netns::SocketOptions;
 use socket2::{SockRef, Socket};
@@ -71,8 +71,18 @@ fn from_socket(socket: Socket) -> TcpSocket {
     TcpSocket::from_std_stream(socket.into())
 }
 
+/// A tunnel of the hop's, from this core's pool of connections, over a new one if none has room.
+pub(crate) async fn pooled(
+    core: &Arc<Core>,
+    key: TunnelKey,
+    request: ConnectRequest,
+) -> Result<Pooled, PoolError<DialError>> {
+    let dial = || tunnel(Arc::clone(core), key.clone());
+    core.pool.open(&key, request, dial).await
+}
+
 /// A connection for tunnels to `key`'s hop: TCP, TLS as this pod towards exactly the expected identities, HTTP/2.
-pub(crate) async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, DialError> {
+async fn tunnel(core: Arc<Core>, key: TunnelKey) -> Result<Client, DialError> {
     let pod = &core.pod;
     let stream = plain(pod, key.hop).await?;
     for_tunnels(&stream, &pod.config);

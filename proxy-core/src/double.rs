@@ -128,10 +128,9 @@ async fn connect(core: Arc<Core>, key: DoubleKey, request: ConnectRequest) -> Re
     Ok(client.carried_by(carrier))
 }
 
-/// The outer tunnel, from this core's pool of connections to hops.
+/// The outer tunnel.
 async fn beneath(core: &Arc<Core>, key: TunnelKey, request: ConnectRequest) -> Result<Pooled, DoubleError> {
-    let dial = || dial::tunnel(Arc::clone(core), key.clone());
-    core.pool.open(&key, request, dial).await.map_err(|error| match error {
+    dial::pooled(core, key, request).await.map_err(|error| match error {
         PoolError::Dial { source } => DoubleError::Gateway(source),
         PoolError::Open { source } => DoubleError::Outer(Arc::new(source)),
         exhausted => DoubleError::Exhausted(exhausted.to_string()),

@@ -9,7 +9,7 @@ use crate::double::{self, Requests};
 use crate::error::ConnectionError;
 use crate::headers;
 use crate::listen::Accepted;
-use crate::pod::{Core, TunnelKey};
+use crate::pod::Core;
 use crate::relay;
 use crate::report::{Direction, Ongoing, Relayed};
 use crate::route::{Route, TunnelRoute, route};
@@ -70,16 +70,13 @@ fn standing(far: &Pooled) -> Option<Arc<Standing>> {
     Arc::clone(far.note()?).downcast().ok()
 }
 
-/// A tunnel from this core's pool, over a new connection if none has room.
+/// The tunnel of a route.
 async fn open(
     core: &Arc<Core>,
     route: TunnelRoute,
     request: ConnectRequest,
 ) -> Result<Pooled, ConnectionError> {
-    let key = TunnelKey::from(route);
-    let dial = || dial::tunnel(Arc::clone(core), key.clone());
-    let opened = core.pool.open(&key, request, dial).await;
-    opened.map_err(|error| match error {
+    dial::pooled(core, route.into(), request).await.map_err(|error| match error {
         PoolError::Dial { source } => ConnectionError::Dial(source),
         PoolError::Open { source } => ConnectionError::Open(Arc::new(source)),
         exhausted => ConnectionError::Exhausted(exhausted.to_string()),

@@ -10,9 +10,8 @@
 //!
 //! Where it is not certain whether a value is the peer's, that counts against the peer: it is not what allows it, and it is what denies it.
 
-use ipnet::IpNet;
-
 use identity::ServiceAccount;
+use ipnet::IpNet;
 
 use super::principal::Claim;
 use super::{Action, Question};
