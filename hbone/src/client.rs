@@ -21,8 +21,9 @@ use crate::error::{HandshakeError, OpenError};
 use crate::greeting::{Greeted, greeting};
 use crate::guard::{End, Guard, Wire};
 use crate::queue::{Queue, Queued};
+use crate::room::Room;
 use crate::tunnel::{Inlets, SendHalf, Tunnel};
-use crate::windows::{Sizes, Windows};
+use crate::windows::Sizes;
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
 ///
@@ -54,7 +55,7 @@ where
     };
     let queue = Queue::new(config.max_send_buffer_size, guard.slivers());
     let (greeting, greeted) = greeting();
-    let driver = Driver::new(connection, guard, Windows::new(config), inlets.clone(), greeting);
+    let driver = Driver::new(connection, guard, Room::new(config, inlets), greeting);
     Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
 }
 

@@ -10,8 +10,7 @@ use crate::error::ConnectionError;
 use crate::greeting::Greeting;
 use crate::guard::{Guard, Wire};
 use crate::queue::Queued;
-use crate::tunnel::Inlets;
-use crate::windows::{Step, Windows};
+use crate::room::Room;
 
 /// The future that moves the bytes of one client connection, answers and sends pings.
 ///
@@ -32,8 +31,7 @@ pub struct Driver<T: AsyncRead + AsyncWrite + Unpin> {
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::client::Connection<Wire<T>, Queued>,
     guard: Guard,
-    windows: Windows,
-    inlets: Inlets,
+    room: Room,
     greeting: Option<Greeting>,
 }
 
@@ -41,11 +39,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
     pub(crate) fn new(
         connection: h2::client::Connection<Wire<T>, Queued>,
         guard: Guard,
-        windows: Windows,
-        inlets: Inlets,
+        room: Room,
         greeting: Greeting,
     ) -> Self {
-        Self { running: Some(Running { connection, guard, windows, inlets, greeting: Some(greeting) }) }
+        Self { running: Some(Running { connection, guard, room, greeting: Some(greeting) }) }
     }
 }
 
@@ -72,29 +69,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
             if self.guard.is_greeted() {
                 self.greeting = None;
             }
-            if !self.adapt() {
+            if !self.room.adapt(&self.guard, &mut self.connection) {
                 std::task::ready!(self.guard.poll(cx))?;
             }
         }
-    }
-
-    /// Lets the peer send more at once, or less, and holds little for what nobody reads. Returns whether there is something to go on with.
-    fn adapt(&mut self) -> bool {
-        let Self { connection, windows, guard, inlets, .. } = self;
-        if inlets.put_together_crumbs() {
-            return true;
-        }
-        let Some(flow) = guard.flow() else { return false };
-        windows.adapt(flow, |step| {
-            match step {
-                Step::Streams(size) => {
-                    connection.set_initial_window_size(size)?;
-                    guard.owe();
-                }
-                Step::TellRoom => inlets.tell_room(),
-                Step::Connection(size) => connection.set_target_window_size(size),
-            }
-            Ok::<_, h2::Error>(())
-        })
     }
 }

@@ -92,6 +92,7 @@ mod keepalive;
 mod ledger;
 mod pool;
 mod queue;
+mod room;
 mod slivers;
 mod target;
 mod tunnel;

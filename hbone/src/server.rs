@@ -20,8 +20,9 @@ use crate::error::{AcceptError, ConnectionError, HandshakeError, reset_to_io, to
 use crate::guard::{End, Guard, Wire};
 use crate::idle::{Idle, Occupant};
 use crate::queue::{Queue, Queued};
+use crate::room::Room;
 use crate::tunnel::{Inlets, SendHalf, SharedInlet, Tunnel};
-use crate::windows::{Sizes, Step, Windows};
+use crate::windows::Sizes;
 
 /// Starts a connection over `io`, which should be encrypted and authenticated already.
 ///
@@ -40,9 +41,9 @@ where
         .map_err(|source| HandshakeError::Http2 { source })?;
     let guard = Guard::new(config, tally, connection.ping_pong());
     let queue = Queue::new(config.max_send_buffer_size, guard.slivers());
-    let inlets = Inlets::new(guard.crumbs());
-    let (windows, idle) = (Windows::new(config), config.idle_timeout.map(Idle::new));
-    Ok(Server { running: Some(Running { connection, guard, windows, queue, inlets, idle }) })
+    let room = Room::new(config, Inlets::new(guard.crumbs()));
+    let idle = config.idle_timeout.map(Idle::new);
+    Ok(Server { running: Some(Running { connection, guard, room, queue, idle }) })
 }
 
 /// One end of a connection, on which requests for tunnels arrive.
@@ -56,9 +57,8 @@ pub struct Server<T: AsyncRead + AsyncWrite + Unpin> {
 struct Running<T: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::server::Connection<Wire<T>, Queued>,
     guard: Guard,
-    windows: Windows,
+    room: Room,
     queue: Queue,
-    inlets: Inlets,
     idle: Option<Idle>,
 }
 
@@ -105,7 +105,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                     Some(Ok((request, respond))) => {
                         let occupant = self.idle.as_ref().map(Idle::occupant);
                         let answer = Answer { respond, queue: self.queue.clone(), given: false };
-                        Some(Ok(Arrival::new(request, answer, &self.inlets, occupant)))
+                        Some(Ok(Arrival::new(request, answer, self.room.inlets(), occupant)))
                     }
                     Some(Err(source)) => {
                         ConnectionError::of_end(source).and_then(|()| self.idled()).err().map(Err)
@@ -116,7 +116,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                 self.connection.graceful_shutdown();
                 continue;
             }
-            if self.adapt() {
+            if self.room.adapt(&self.guard, &mut self.connection) {
                 continue;
             }
             if let Err(error) = std::task::ready!(self.guard.poll(cx)) {
@@ -124,26 +124,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                 return Poll::Ready(Some(Err(error)));
             }
         }
-    }
-
-    /// Lets the peer send more at once, or less, and holds little for what nobody reads. Returns whether there is something to go on with.
-    fn adapt(&mut self) -> bool {
-        let Self { connection, windows, guard, inlets, .. } = self;
-        if inlets.put_together_crumbs() {
-            return true;
-        }
-        let Some(flow) = guard.flow() else { return false };
-        windows.adapt(flow, |step| {
-            match step {
-                Step::Streams(size) => {
-                    connection.set_initial_window_size(size)?;
-                    guard.owe();
-                }
-                Step::TellRoom => inlets.tell_room(),
-                Step::Connection(size) => connection.set_target_window_size(size),
-            }
-            Ok::<_, h2::Error>(())
-        })
     }
 
     /// Tells the peer what it did wrong, if it takes that at once.
