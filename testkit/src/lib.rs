@@ -37,6 +37,7 @@
 pub mod canary;
 pub mod child;
 pub mod cni;
+pub mod conversation;
 pub mod http;
 pub mod kernel;
 #[cfg(feature = "kubernetes")]

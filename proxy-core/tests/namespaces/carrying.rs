@@ -9,6 +9,7 @@ use std::thread;
 use inpod_proxy_core::{ConnectionError, Direction, Node, capture};
 use redirect::{Method, Plan};
 use testkit::canary::{Capture, Frames};
+use testkit::conversation::exchange;
 use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{INTERFACE, Pod};
@@ -151,21 +152,7 @@ fn much_passes_in_both_directions_at_once() -> Outcome {
     let (mesh, _node, [client, server]) = Mesh::running(["client", "server"])?;
     let (near, far) = pair(&client, &server, (server.v4(), APPLICATION))?;
     let (up, down) = (noise(1, LENGTH), noise(2, LENGTH));
-    let send = |mut stream: &std::net::TcpStream, bytes: &[u8]| {
-        stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write))
-    };
-    thread::scope(|scope| {
-        let sending = [scope.spawn(|| send(&near, &up)), scope.spawn(|| send(&far, &down))];
-        let receiving = [scope.spawn(|| read_to_end(&far)), scope.spawn(|| read_to_end(&near))];
-        for sent in sending {
-            sent.join().unwrap()?;
-        }
-        for (received, sent) in receiving.into_iter().zip([&up, &down]) {
-            // Not assert_eq: nobody wants to read the difference.
-            assert!(received.join().unwrap()? == *sent, "what came is what was sent");
-        }
-        Outcome::Ok(())
-    })?;
+    exchange([&near, &far], [&up, &down])?;
     let report = mesh.reports.next(Direction::Outbound, &client)?;
     assert_eq!((report.transferred.sent, report.transferred.received), (LENGTH as u64, LENGTH as u64));
     Ok(())

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use inpod_proxy_core::{ConnectionError, Direction};
+use testkit::conversation::converse;
 use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::Pod;
@@ -71,16 +72,6 @@ fn a_peer_that_policy_denies_is_not_let_in() -> Outcome {
     assert!(matches!(report.outcome, Err(ConnectionError::Denied(_))), "{report:?}");
     let report = mesh.reports.next(Direction::Outbound, &stranger)?;
     assert!(matches!(report.outcome, Err(ConnectionError::Open(_))), "{report:?}");
-    Ok(())
-}
-
-fn converse(mut near: &TcpStream, mut far: &TcpStream) -> Outcome {
-    near.write_all(b"still there?")?;
-    let mut heard = [0; 12];
-    far.read_exact(&mut heard)?;
-    far.write_all(&heard)?;
-    near.read_exact(&mut heard)?;
-    assert_eq!(&heard, b"still there?");
     Ok(())
 }
 

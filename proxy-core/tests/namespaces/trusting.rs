@@ -1,7 +1,7 @@
 //! Whom pods believe, where their SVIDs come from, and what becomes of connections when that changes.
 
 use std::collections::HashSet;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use inpod_proxy_core::{
     Authority, ClientAddr, Config, ConnectionError, DialError, Direction, HandshakeError, Node, OriginalDst,
     Shared,
 };
+use testkit::conversation::converse;
 use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::Pod;
@@ -67,16 +68,6 @@ fn unshared() -> Config {
 
 fn ca(root: &Root) -> Result<Mood> {
     Ok(Mood::Issues(Arc::new(root.ca(trust_domain())?)))
-}
-
-fn converse(mut near: &TcpStream, mut far: &TcpStream) -> Outcome {
-    near.write_all(b"still there?")?;
-    let mut heard = [0; 12];
-    far.read_exact(&mut heard)?;
-    far.write_all(&heard)?;
-    near.read_exact(&mut heard)?;
-    assert_eq!(&heard, b"still there?");
-    Ok(())
 }
 
 /// The certificate that `server` proves itself by, to a client that does so by `root`.

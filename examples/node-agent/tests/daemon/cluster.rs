@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use testkit::conversation::converse;
 use testkit::http;
 use testkit::kernel::{Case, Outcome};
 use testkit::kubernetes::Fault;
 use testkit::lab::Lab;
 
 use crate::cni::{container, namespace, network, pods, said};
-use crate::life::{converse, members, reaches};
+use crate::life::{members, reaches};
 use crate::mesh::{
     APPLICATION, Cluster, Member, NODE, Result, Site, ambient, is_captured, none, pair, wait_for,
     with_programs,

@@ -1,11 +1,11 @@
 //! A node's life: pods come, change and go, and so do the agent and the proxy.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use testkit::conversation::converse;
 use testkit::http;
 use testkit::kernel::{Case, Outcome};
 use testkit::lab::Lab;
@@ -38,16 +38,6 @@ pub(crate) fn reaches(from: &Member, to: &Member) -> Result<()> {
         let address = SocketAddr::new(*address, APPLICATION);
         assert_eq!(http::request(&from.namespace, address, "/", b"")?.status(), 200);
     }
-    Ok(())
-}
-
-pub(crate) fn converse(mut near: &TcpStream, mut far: &TcpStream) -> Outcome {
-    near.write_all(b"still there?")?;
-    let mut heard = [0; 12];
-    far.read_exact(&mut heard)?;
-    far.write_all(&heard)?;
-    near.read_exact(&mut heard)?;
-    assert_eq!(&heard, b"still there?");
     Ok(())
 }
 

@@ -2,10 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::thread;
 
 use netns::Namespace;
 use testkit::canary::Capture;
+use testkit::conversation::exchange;
 use testkit::http;
 use testkit::kernel::{Case, Outcome, test};
 use testkit::lab::{INTERFACE, Lab, loopback_up};
@@ -226,19 +226,7 @@ fn much_passes_through_a_gateway() -> Outcome {
     };
     let (up, down) = (much(0x9e37_79b9_7f4a_7c15), much(0xd1b5_4a32_d192_ed03));
     let (near, far) = scene.pair()?;
-    let send =
-        |mut to: &TcpStream, bytes: &[u8]| to.write_all(bytes).and_then(|()| to.shutdown(Shutdown::Write));
-    thread::scope(|scope| {
-        let sending = [scope.spawn(|| send(&near, &up)), scope.spawn(|| send(&far, &down))];
-        let receiving = [scope.spawn(|| read_to_end(&far)), scope.spawn(|| read_to_end(&near))];
-        for sent in sending {
-            sent.join().unwrap()?;
-        }
-        for (received, sent) in receiving.into_iter().zip([&up, &down]) {
-            assert!(received.join().unwrap()? == *sent, "what came is what was sent");
-        }
-        Ok(())
-    })
+    exchange([&near, &far], [&up, &down])
 }
 
 fn connections_through_a_gateway_are_shared() -> Outcome {
