@@ -61,6 +61,8 @@ impl Site {
         agent.arg("--pods").arg(file("pods")).arg("--control").arg(file("control/agent.sock"));
         agent.arg("--cni").arg(file("cni/agent.sock")).arg("--ledger").arg(file("ledger.json"));
         agent.arg("--pods-memory").arg(file("file-pods.yaml"));
+        // As its unit and its manifest have it.
+        agent.env("MALLOC_ARENA_MAX", "1");
         let mut proxy = Command::new(programs.join("node-proxy"));
         proxy.args(["--log", "warn"]).arg("--zds").arg(file("zds/agent.sock"));
         proxy.arg("--workloads").arg(file("workloads.yaml"));

@@ -77,6 +77,8 @@ impl Files {
         command.arg("run").arg("--zds").arg(self.path("zds/agent.sock"));
         command.arg("--control").arg(self.control()).arg("--ledger").arg(self.path("ledger.json"));
         command.arg("--cni").arg(self.cni()).env_remove("RUST_LOG");
+        // As its unit and its manifest have it.
+        command.env("MALLOC_ARENA_MAX", "1");
         command
     }
 
