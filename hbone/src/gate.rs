@@ -1,53 +1,87 @@
 //! A count with a bound, that many may wait for.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
-use super::sync::{AtomicUsize, Mutex, Ordering, PoisonError};
+use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// Open while the count is below the limit. Who passes may go beyond it: the limit says when to stop, and a queue that stops
 /// at its exact limit would cut what it holds into small pieces.
+///
+/// Who waits is woken one at a time, oldest first: when something is given back, and when somebody has passed and left it open. All of
+/// them at once would mean that of a hundred, ninety-nine look for nothing. One who is woken need not pass, as it may be gone: nobody waits for
+/// ever for that, because all are woken when everything is given back, which whatever is counted here is at some time.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    count: AtomicUsize,
+    /// The count, and in the lowest bit whether anybody waits: both change in one order, so that neither is missed.
+    state: AtomicUsize,
     limit: usize,
-    waiting: Mutex<Vec<Waker>>,
+    waiting: Mutex<VecDeque<Waker>>,
 }
+
+/// Somebody waits.
+const WAITED: usize = 1;
+/// Where the count begins.
+const COUNT: u32 = 1;
 
 impl Gate {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { count: AtomicUsize::new(0), limit, waiting: Mutex::new(Vec::new()) }
+        Self { state: AtomicUsize::new(0), limit, waiting: Mutex::new(VecDeque::new()) }
     }
 
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_open() {
+        if self.is_open(self.state.load(Ordering::Acquire)) {
             return Poll::Ready(());
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // Looked at again under the lock: who gives back counts first and takes the lock then, so that it either sees this waker,
-        // or its count is seen here.
-        if self.is_open() {
-            return Poll::Ready(());
-        }
+        let mut waiting = self.lock();
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
+            waiting.push_back(cx.waker().clone());
         }
-        Poll::Pending
+        // Looked at again: who gives back from now on sees that somebody waits.
+        if !self.is_open(self.state.fetch_or(WAITED, Ordering::AcqRel)) {
+            return Poll::Pending;
+        }
+        waiting.retain(|waker| !waker.will_wake(cx.waker()));
+        self.note_empty(&waiting);
+        Poll::Ready(())
     }
 
     pub(crate) fn add(&self, count: usize) {
-        self.count.fetch_add(count, Ordering::AcqRel);
+        let count = count << COUNT;
+        self.wake(self.state.fetch_add(count, Ordering::AcqRel) + count);
     }
 
     pub(crate) fn give_back(&self, count: usize) {
-        let before = self.count.fetch_sub(count, Ordering::AcqRel);
-        if before >= self.limit && before - count < self.limit {
-            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            // Out of the lock, because waking runs an executor's code.
-            waiting.into_iter().for_each(Waker::wake);
+        let count = count << COUNT;
+        self.wake(self.state.fetch_sub(count, Ordering::AcqRel) - count);
+    }
+
+    /// Wakes whose turn it is in that state.
+    fn wake(&self, state: usize) {
+        if state & WAITED == 0 || !self.is_open(state) {
+            return;
+        }
+        let mut waiting = self.lock();
+        let all = state >> COUNT == 0;
+        let count = if all { waiting.len() } else { waiting.len().min(1) };
+        let woken: Vec<Waker> = waiting.drain(..count).collect();
+        self.note_empty(&waiting);
+        drop(waiting);
+        // Out of the lock, because waking runs an executor's code.
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    fn note_empty(&self, waiting: &VecDeque<Waker>) {
+        if waiting.is_empty() {
+            self.state.fetch_and(!WAITED, Ordering::AcqRel);
         }
     }
 
-    fn is_open(&self) -> bool {
-        self.count.load(Ordering::Acquire) < self.limit
+    fn is_open(&self, state: usize) -> bool {
+        state >> COUNT < self.limit
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

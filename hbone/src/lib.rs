@@ -101,7 +101,7 @@ mod windows;
 /// What `gate` is made of. `tests/gate.rs` makes it of loom's, and tries every order of threads.
 mod sync {
     pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
-    pub(crate) use std::sync::{Mutex, PoisonError};
+    pub(crate) use std::sync::{Mutex, MutexGuard, PoisonError};
 }
 
 pub use client::{Client, Note};

@@ -4,7 +4,7 @@
 mod sync {
     pub(super) use std::sync::PoisonError;
 
-    pub(super) use loom::sync::Mutex;
+    pub(super) use loom::sync::{Mutex, MutexGuard};
     pub(super) use loom::sync::atomic::{AtomicUsize, Ordering};
 }
 
@@ -12,6 +12,7 @@ mod sync {
 mod gate;
 
 use std::future::poll_fn;
+use std::task::{Context, Wake, Waker};
 
 use gate::Gate;
 use loom::future::block_on;
@@ -85,5 +86,94 @@ fn who_passes_and_shuts_it_again_does_not_shut_out_the_other() {
         gate.add(1);
         gate.give_back(1);
         waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn two_who_wait_pass_before_everything_is_given_back_or_then() {
+    model(|| {
+        let gate = gate(3, 4);
+        let waiters = [0; 2].map(|_| {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || {
+                block_on(poll_fn(|cx| gate.poll(cx)));
+                gate.add(1);
+                gate.give_back(1);
+            })
+        });
+        gate.give_back(3);
+        gate.give_back(1);
+        for waiter in waiters {
+            waiter.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn who_was_woken_and_is_gone_is_waited_for_no_longer_than_what_is_counted() {
+    model(|| {
+        let gate = gate(2, 3);
+        let _ = gate.poll(&mut Context::from_waker(Waker::noop()));
+        let other = Arc::clone(&gate);
+        let waiter = thread::spawn(move || block_on(poll_fn(|cx| other.poll(cx))));
+        gate.give_back(2);
+        gate.give_back(1);
+        waiter.join().unwrap();
+    });
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Count(std::sync::atomic::AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// A gate, and how often each has been woken.
+fn three_who_wait_for_ten_of_twenty() -> (Arc<Gate>, impl Fn() -> [usize; 3]) {
+    let gate = gate(10, 20);
+    let counts = [(); 3].map(|()| std::sync::Arc::<Count>::default());
+    for count in &counts {
+        let waker = Waker::from(std::sync::Arc::clone(count));
+        // Twice is once.
+        for _ in 0..2 {
+            assert!(gate.poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+    }
+    (gate, move || counts.each_ref().map(|count| count.0.load(std::sync::atomic::Ordering::Relaxed)))
+}
+
+#[test]
+fn the_oldest_is_woken_alone_and_all_are_in_the_end() {
+    loom::model(|| {
+        let (gate, woken) = three_who_wait_for_ten_of_twenty();
+        gate.give_back(5);
+        assert_eq!(woken(), [0, 0, 0], "it is shut");
+        gate.give_back(6);
+        assert_eq!(woken(), [1, 0, 0]);
+        gate.add(5);
+        assert_eq!(woken(), [1, 0, 0], "it is shut again");
+        gate.give_back(5);
+        assert_eq!(woken(), [1, 1, 0]);
+        gate.give_back(9);
+        assert_eq!(woken(), [1, 1, 1]);
+    });
+}
+
+#[test]
+fn who_passes_and_leaves_it_open_passes_it_on() {
+    loom::model(|| {
+        let (gate, woken) = three_who_wait_for_ten_of_twenty();
+        gate.give_back(15);
+        assert_eq!(woken(), [1, 0, 0]);
+        gate.add(1);
+        assert_eq!(woken(), [1, 1, 0]);
+        gate.add(4);
+        assert_eq!(woken(), [1, 1, 0], "it is shut");
+        gate.give_back(10);
+        assert_eq!(woken(), [1, 1, 1]);
     });
 }

@@ -40,7 +40,7 @@ impl Turn {
         self.work = self.work.saturating_add(bytes / BULK).saturating_add(frames.0);
         // Where no frame begins, nothing is learned.
         if frames.0 > 0 {
-            self.is_dense = frames.0 / 2 > bytes;
+            self.is_dense = frames.0 / FRAME * DENSE > bytes;
         }
     }
 }
@@ -71,8 +71,10 @@ const FRAME: u32 = 1 << 10;
 const BLOCK: u32 = 16 << 10;
 /// What each byte of it costs beside that: it is unpacked (RFC 7541), and may become many.
 const UNPACKED: u32 = 16;
+/// Frames of fewer bytes than that, their heads among them, are dense: h2 reads at most 8 KiB of them at once, which is then no more than a turn.
+const DENSE: u32 = 64;
 /// Frames of one byte fill a turn with as much.
-const WHEN_DENSE: usize = 1280;
+pub(super) const WHEN_DENSE: usize = 1280;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::future::Future as _;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -15,7 +16,7 @@ use super::patrol::At;
 use super::scan::{Head, Scanner};
 use super::tally::Tally;
 use super::toll::{Spent, Tariff, Toll};
-use super::turn::{Turn, Work};
+use super::turn::{Turn, WHEN_DENSE, Work};
 use crate::config::Config;
 use crate::crumbs::Crumbs;
 
@@ -177,7 +178,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
     }
 }
 
-/// As `poll_read`, and not more than the limit.
+/// As `poll_read`, and not more than the limit, which is at most [`WHEN_DENSE`].
 fn poll_read_some<T: AsyncRead>(
     io: Pin<&mut T>,
     cx: &mut Context<'_>,
@@ -185,10 +186,11 @@ fn poll_read_some<T: AsyncRead>(
     limit: Option<usize>,
 ) -> Poll<io::Result<()>> {
     let Some(limit) = limit.map(|limit| limit.min(buf.remaining())) else { return io.poll_read(cx, buf) };
-    let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit));
+    // To copy what has come costs less than to clear room for what might.
+    let mut room = [MaybeUninit::uninit(); WHEN_DENSE];
+    let mut part = ReadBuf::uninit(room.get_mut(..limit).unwrap_or_default());
     let read = io.poll_read(cx, &mut part);
-    let count = part.filled().len();
-    buf.advance(count);
+    buf.put_slice(part.filled());
     read
 }
 
