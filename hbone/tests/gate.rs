@@ -4,8 +4,8 @@
 mod sync {
     pub(super) use std::sync::PoisonError;
 
-    pub(super) use loom::sync::{Mutex, MutexGuard};
     pub(super) use loom::sync::atomic::{AtomicUsize, Ordering};
+    pub(super) use loom::sync::{Mutex, MutexGuard};
 }
 
 #[path = "../src/gate.rs"]

@@ -13,11 +13,13 @@ mod bulk;
 mod connect;
 mod hostile;
 mod neighbour;
+mod peer;
 mod pipe;
 mod rate;
 
 use hostile::Kind;
 use neighbour::Neighbour;
+use peer::Peer;
 use pipe::Cover;
 use rate::Rates;
 
@@ -40,6 +42,9 @@ struct Args {
     /// How many milliseconds a neighbour is measured each time
     #[arg(long, default_value_t = 500)]
     milliseconds: u64,
+    /// Another implementation of tunnels, to be measured in turn: a program that is told what to measure, and prints the rate
+    #[arg(long, env = "INPOD_PEER_HBONE", value_name = "PATH")]
+    peer: Option<Peer>,
     /// What is measured; else everything
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
@@ -92,10 +97,16 @@ async fn run(args: &Args) -> Result<()> {
 
 async fn bulk(args: &Args, cover: Cover) -> Result<()> {
     let (mut alone, mut one, mut hundred) = (Rates::default(), Rates::default(), Rates::default());
+    let mut of_peer = [Rates::default(), Rates::default()];
     for _ in 0..args.rounds {
         alone.add(bulk::alone(cover, args.mebibytes).await?);
         one.add(bulk::tunnels(cover, args.mebibytes, 1).await?);
         hundred.add(bulk::tunnels(cover, args.mebibytes, 100).await?);
+        if let Some(peer) = &args.peer {
+            for (rates, count) in of_peer.iter_mut().zip([1, 100]) {
+                rates.add(peer.tunnels(cover, args.mebibytes, count).await?);
+            }
+        }
     }
     println!(
         "{cover}, {} MiB ({} rounds): MiB/s, and as a share of the pipe alone",
@@ -104,18 +115,29 @@ async fn bulk(args: &Args, cover: Cover) -> Result<()> {
     println!("  {:<24} {alone}", "the pipe alone");
     println!("  {:<24} {one} {:>6.0} %", "one tunnel", 100.0 * one.of(&alone));
     println!("  {:<24} {hundred} {:>6.0} %", "a hundred tunnels", 100.0 * hundred.of(&alone));
+    if args.peer.is_some() {
+        for (rates, what) in of_peer.iter().zip(["one tunnel", "a hundred tunnels"]) {
+            println!("  {:<24} {rates} {:>6.0} %", format!("the peer's, {what}"), 100.0 * rates.of(&alone));
+        }
+    }
     Ok(())
 }
 
 async fn opens(args: &Args, cover: Cover) -> Result<()> {
-    let (mut trips, mut opens) = (Rates::default(), Rates::default());
+    let (mut trips, mut opens, mut of_peer) = (Rates::default(), Rates::default(), Rates::default());
     for _ in 0..args.rounds {
         trips.add(connect::round_trips(cover, args.tunnels).await?);
         opens.add(connect::opens(cover, args.tunnels).await?);
+        if let Some(peer) = &args.peer {
+            of_peer.add(peer.opens(cover, args.tunnels).await?);
+        }
     }
     println!("{cover}, one after another ({} each, {} rounds): per second", args.tunnels, args.rounds);
     println!("  {:<24} {trips}", "round trips of a byte");
     println!("  {:<24} {opens} {:>6.0} %", "tunnels opened and closed", 100.0 * opens.of(&trips));
+    if args.peer.is_some() {
+        println!("  {:<24} {of_peer} {:>6.0} %", "the peer's", 100.0 * of_peer.of(&trips));
+    }
     Ok(())
 }
 
