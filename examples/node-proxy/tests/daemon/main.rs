@@ -5,6 +5,8 @@ mod command_line;
 mod double;
 mod hand_over;
 mod interop;
+#[cfg(feature = "istio-ca")]
+mod istio_ca;
 mod life;
 mod mesh;
 mod programs;
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
         command_line::cases(),
         life::cases(),
         trust::cases(),
+        #[cfg(feature = "istio-ca")]
+        istio_ca::cases(),
         programs::cases(),
         double::cases(),
         hand_over::cases(),

@@ -1,4 +1,4 @@
-//! Whom the proxy believes, by its command line and its files, and where it gets SVIDs from.
+//! Whom the proxy believes, by its command line and its files.
 
 use std::fs;
 use std::io::Read as _;
@@ -25,8 +25,6 @@ pub(crate) fn cases() -> Vec<Case> {
         test("pods_of_two_trust_domains_reach_each_other", pods_of_two_trust_domains_reach_each_other),
         test("sighup_reads_bundles_again", sighup_reads_bundles_again),
         test("sighup_reads_revocation_lists_again", sighup_reads_revocation_lists_again),
-        #[cfg(feature = "istio-ca")]
-        test("an_istio_ca_that_is_not_there_issues_nothing", an_istio_ca_that_is_not_there_issues_nothing),
     ]
 }
 
@@ -174,23 +172,4 @@ fn serial_shown(files: &Files, client: &Member, server: &Member) -> Result<Vec<u
     let leaf = session.peer_certificates().and_then(<[_]>::first).ok_or("no certificate")?;
     let (_, leaf) = X509Certificate::from_der(leaf)?;
     Ok(leaf.raw_serial().to_vec())
-}
-
-#[cfg(feature = "istio-ca")]
-fn an_istio_ca_that_is_not_there_issues_nothing() -> Outcome {
-    let lab = Lab::new()?;
-    let [client, server] = pods(&lab, ["client", "server"])?;
-    let files = Files::new(&[&client, &server])?;
-    let token = files.path().join("token");
-    fs::write(&token, "a token")?;
-    let mut command = files.command_without_ca();
-    // Nobody listens there.
-    command.args(["--ca-address", "127.0.0.1:9"]).arg("--ca-roots").arg(files.ca_cert());
-    command.arg("--ca-token").arg(token);
-    let mut mesh = Mesh::start_as(lab.node(), files, command)?;
-    mesh.enrol(&[&client, &server])?;
-    mesh.capture(&[&client, &server])?;
-    let to = server.at(Family::V4, APPLICATION);
-    assert!(http::request(&client.namespace, to, "/", b"hello").is_err());
-    wait_for("the reason in the log", || Ok(mesh.proxy.log()?.contains("Istio CA issues no SVID")))
 }

@@ -3,6 +3,8 @@
 mod agent;
 mod files;
 mod gateway;
+#[cfg(feature = "istio-ca")]
+mod istiod;
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -24,6 +26,8 @@ pub(crate) use testkit::listening;
 pub(crate) use agent::Agent;
 pub(crate) use files::{Files, new_root, revocation_list};
 pub(crate) use gateway::Gateway;
+#[cfg(feature = "istio-ca")]
+pub(crate) use istiod::Istiod;
 
 /// No step of a test takes longer than this; one that does has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
