@@ -55,7 +55,7 @@ where
     };
     let queue = Queue::new(config.max_send_buffer_size, guard.slivers());
     let (greeting, greeted) = greeting();
-    let driver = Driver::new(connection, guard, Room::new(config, inlets), greeting);
+    let driver = Driver::new(connection, guard, Room::new(config, inlets), queue.clone(), greeting);
     Ok((Client { send, terms: Arc::new(terms), queue, greeted }, driver))
 }
 

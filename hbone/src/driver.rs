@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::error::ConnectionError;
 use crate::greeting::Greeting;
 use crate::guard::{Guard, Wire};
-use crate::queue::Queued;
+use crate::queue::{Queue, Queued};
 use crate::room::Room;
 
 /// The future that moves the bytes of one client connection, answers and sends pings.
@@ -32,6 +32,7 @@ struct Running<T: AsyncRead + AsyncWrite + Unpin> {
     connection: h2::client::Connection<Wire<T>, Queued>,
     guard: Guard,
     room: Room,
+    queue: Queue,
     greeting: Option<Greeting>,
 }
 
@@ -40,9 +41,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         connection: h2::client::Connection<Wire<T>, Queued>,
         guard: Guard,
         room: Room,
+        queue: Queue,
         greeting: Greeting,
     ) -> Self {
-        Self { running: Some(Running { connection, guard, room, greeting: Some(greeting) }) }
+        Self { running: Some(Running { connection, guard, room, queue, greeting: Some(greeting) }) }
     }
 }
 
@@ -70,6 +72,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
                 self.greeting = None;
             }
             if !self.room.adapt(&self.guard, &mut self.connection) {
+                self.queue.pass_on(cx);
                 std::task::ready!(self.guard.poll(cx))?;
             }
         }

@@ -9,8 +9,8 @@ use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 /// at its exact limit would cut what it holds into small pieces.
 ///
 /// Who waits is woken one at a time, oldest first: when something is given back, and when somebody has passed and left it open. All of
-/// them at once would mean that of a hundred, ninety-nine look for nothing. One who is woken need not pass, as it may be gone: nobody waits for
-/// ever for that, because all are woken when everything is given back, which whatever is counted here is at some time.
+/// them at once would mean that of a hundred, ninety-nine look for nothing. One who is woken need not pass, as it may be gone. So that nobody
+/// waits for that, all are woken when everything is given back, and [`pass_on`](Self::pass_on) is for whoever sees to it before that.
 #[derive(Debug)]
 pub(crate) struct Gate {
     /// The count, and in the lowest bit whether anybody waits: both change in one order, so that neither is missed.
@@ -56,10 +56,15 @@ impl Gate {
         self.wake(self.state.fetch_sub(count, Ordering::AcqRel) - count);
     }
 
-    /// Wakes whose turn it is in that state.
-    fn wake(&self, state: usize) {
+    /// Wakes one of those who wait, if it is open. Returns whether there was one.
+    pub(crate) fn pass_on(&self) -> bool {
+        self.wake(self.state.load(Ordering::Acquire))
+    }
+
+    /// Wakes whose turn it is in that state, if anybody's.
+    fn wake(&self, state: usize) -> bool {
         if state & WAITED == 0 || !self.is_open(state) {
-            return;
+            return false;
         }
         let mut waiting = self.lock();
         let all = state >> COUNT == 0;
@@ -67,8 +72,10 @@ impl Gate {
         let woken: Vec<Waker> = waiting.drain(..count).collect();
         self.note_empty(&waiting);
         drop(waiting);
+        let is_anybody = !woken.is_empty();
         // Out of the lock, because waking runs an executor's code.
         woken.into_iter().for_each(Waker::wake);
+        is_anybody
     }
 
     fn note_empty(&self, waiting: &VecDeque<Waker>) {

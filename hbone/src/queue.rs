@@ -37,6 +37,14 @@ impl Queue {
         self.inner.gate.poll(cx)
     }
 
+    /// To be called when the connection has written what it can for now. Lets one more of those who wait have the room that there is, and has
+    /// the caller polled again after that one: it may have nothing to say any more.
+    pub(crate) fn pass_on(&self, cx: &mut Context<'_>) {
+        if self.inner.gate.pass_on() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
     /// Counts `bytes` until they are written or thrown away.
     pub(crate) fn take(&self, bytes: Bytes) -> Queued {
         let counted = bytes.len();

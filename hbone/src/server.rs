@@ -119,6 +119,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Running<T> {
             if self.room.adapt(&self.guard, &mut self.connection) {
                 continue;
             }
+            self.queue.pass_on(cx);
             if let Err(error) = std::task::ready!(self.guard.poll(cx)) {
                 self.say_why(&error, cx);
                 return Poll::Ready(Some(Err(error)));

@@ -177,3 +177,19 @@ fn who_passes_and_leaves_it_open_passes_it_on() {
         assert_eq!(woken(), [1, 1, 1]);
     });
 }
+
+#[test]
+fn whoever_sees_to_it_wakes_one_after_another() {
+    loom::model(|| {
+        let (gate, woken) = three_who_wait_for_ten_of_twenty();
+        assert!(!gate.pass_on(), "it is shut");
+        gate.give_back(15);
+        assert_eq!(woken(), [1, 0, 0]);
+        // None of them has anything to add.
+        for expected in [[1, 1, 0], [1, 1, 1]] {
+            assert!(gate.pass_on());
+            assert_eq!(woken(), expected);
+        }
+        assert!(!gate.pass_on(), "nobody waits");
+    });
+}

@@ -1,9 +1,10 @@
 //! Back-pressure: what one reader does not take, its writer cannot send, and nobody else pays.
 
 use bytes::Bytes;
-use inpod_hbone::{Config, RecvHalf, SendHalf, Tunnel};
+use inpod_hbone::{Client, Config, RecvHalf, SendHalf, Tunnel};
 
-use crate::pair::{Pair, pattern, quiet, read_all, settled};
+use crate::pair::{Pair, pattern, quiet, read_all, request, settled};
+use crate::raw::{HEADERS, Peer, SETTINGS, WINDOW_UPDATE};
 
 const STREAM: usize = 128 * 1024;
 const CONNECTION: usize = 4 * STREAM;
@@ -137,6 +138,34 @@ async fn goes_on(send: &mut SendHalf, recv: &mut RecvHalf, bytes: usize) {
         assert_eq!(read, bytes);
     };
     settled(async { tokio::join!(write, read) }).await.expect("it moves");
+}
+
+/// A tunnel of our client's on that stream.
+async fn accepted(peer: &mut Peer, client: &Client, stream: u32) -> (RecvHalf, SendHalf) {
+    let accept = async {
+        assert_eq!(peer.answer(stream).await.map(|frame| frame.kind), Some(HEADERS));
+        peer.headers(0, stream, &[(":status", "200")]).await;
+    };
+    tokio::join!(client.open(request()), accept).0.unwrap().into_split()
+}
+
+/// The peer takes one frame and nothing more. There is room then for two who wait, of whom the first does not any more.
+#[tokio::test(start_paused = true)]
+async fn room_that_somebody_does_not_take_is_the_next_ones() {
+    let (mut peer, client, driver) = Peer::of_client(&small()).await;
+    tokio::spawn(driver);
+    let wide = (1_u32 << 24).to_be_bytes();
+    peer.send(SETTINGS, 0, 0, &[&[0, 4], &wide[..]].concat()).await;
+    peer.send(WINDOW_UPDATE, 0, 0, &wide).await;
+    let [(_recv, mut fills), (_other, mut waits)] =
+        [accepted(&mut peer, &client, 1).await, accepted(&mut peer, &client, 3).await];
+    // Waits for room in the end, and then no longer.
+    fill(&mut fills).await;
+    let waiter = tokio::spawn(async move { waits.capacity(CHUNK).await });
+    quiet().await;
+    assert!(!waiter.is_finished());
+    assert_eq!(peer.next(1).await.map(|frame| frame.payload.len()), Some(CHUNK));
+    assert_eq!(settled(waiter).await.expect("there is room").unwrap().unwrap(), CHUNK);
 }
 
 #[tokio::test(start_paused = true)]
