@@ -56,6 +56,9 @@ const MAX_FILE: u64 = 1 << 20;
 /// How often a file is written again because somebody else wrote it meanwhile.
 const ROUNDS: usize = 16;
 
+/// How often it is tried to put something back while somebody else writes: each try is shorter than any write of a whole file.
+const BACK: usize = 1000;
+
 /// Puts our plugin at the end of the network that runtimes use: of the first valid file of the folder, by name. A file of one plugin
 /// becomes a list. If it is there as it should be, nothing is written.
 ///
@@ -176,15 +179,33 @@ impl Configuration<'_> {
             return Ok(Rewritten::Already);
         }
         let mut written = Content { bytes: first, owner: read.owner };
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             self.folder.draft(&self.name, &written)?;
             let Some(replaced) = self.put(&read)? else {
                 self.folder.discard()?;
                 return Ok(Rewritten::Now);
             };
-            // What is there now is what we wrote, so that is what the next swap is to give back.
-            let newer = self.edit(&replaced, edit).map_err(|error| self.give_back(error))?;
-            read = std::mem::replace(&mut written, Content { bytes: newer, owner: replaced.owner });
+            let edited = match self.edit(&replaced, edit) {
+                Ok(edited) if round < ROUNDS => edited,
+                // What somebody else wrote meanwhile, and we can make nothing of, or nothing any more, is theirs: it goes back.
+                other => {
+                    self.give_back(written, replaced)?;
+                    return Err(other.err().unwrap_or_else(|| InstallError::Restless { path: self.path() }));
+                }
+            };
+            // What is there now is what we wrote, so that is what the next swap is to show.
+            read = std::mem::replace(&mut written, Content { bytes: edited, owner: replaced.owner });
+        }
+        Err(InstallError::Restless { path: self.path() })
+    }
+
+    /// Puts back what a swap took from its place, `theirs`, where `written` is now. If something else is there already, it is newer, and stays.
+    fn give_back(&self, mut written: Content, mut theirs: Content) -> Result<(), InstallError> {
+        for _ in 0..BACK {
+            match self.put(&written)? {
+                None => return Ok(self.folder.discard()?),
+                Some(newer) => (written, theirs) = (theirs, newer),
+            }
         }
         Err(InstallError::Restless { path: self.path() })
     }
@@ -203,14 +224,6 @@ impl Configuration<'_> {
         }
     }
 
-    /// What somebody else wrote meanwhile, and we cannot make anything of, is theirs: it goes back.
-    fn give_back(&self, error: InstallError) -> InstallError {
-        match self.folder.publish(&self.name) {
-            Ok(()) => error,
-            Err(error) => error.into(),
-        }
-    }
-
     fn read(&self) -> Result<Option<Content>, InstallError> {
         Ok(self.folder.read(&self.name, MAX_FILE)?)
     }
@@ -220,5 +233,47 @@ impl Configuration<'_> {
         let text = std::str::from_utf8(&content.bytes);
         let text = text.map_err(|error: Utf8Error| wrong(ListError::Text(error)))?;
         edit(text).map(String::into_bytes).map_err(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+
+    use super::*;
+
+    /// Somebody writes the file anew whenever we have read it, `times` times. How that ends, and what is there then.
+    fn rewritten_while_others_write(times: usize) -> (Result<Rewritten, InstallError>, String) {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("a.conflist");
+        fs::write(&file, "theirs 0").unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        let written = Cell::new(0);
+        let result = Configuration { folder: &folder, name: "a.conflist".into() }.rewrite(&|text| {
+            if written.get() < times {
+                written.set(written.get() + 1);
+                let draft = place.path().join("theirs");
+                fs::write(&draft, format!("theirs {}", written.get())).unwrap();
+                fs::rename(draft, &file).unwrap();
+            }
+            Ok(format!("{text}, and ours"))
+        });
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "nothing else is left");
+        (result, fs::read_to_string(&file).unwrap())
+    }
+
+    #[test]
+    fn who_writes_last_is_not_overwritten() {
+        for times in 0..ROUNDS {
+            let (result, found) = rewritten_while_others_write(times);
+            assert_eq!((result.unwrap(), found), (Rewritten::Now, format!("theirs {times}, and ours")));
+        }
+        for times in ROUNDS..ROUNDS + 3 {
+            let (result, found) = rewritten_while_others_write(times);
+            assert!(matches!(result, Err(InstallError::Restless { .. })), "{times}: {result:?}");
+            // Beyond as many, we have stopped looking.
+            assert_eq!(found, format!("theirs {}", times.min(ROUNDS + 1)));
+        }
     }
 }
