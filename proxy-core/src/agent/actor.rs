@@ -103,7 +103,7 @@ impl Actor {
         };
         let plan = around.plans.of(&target.pod.intent);
         let held = held(&around, &target.pod);
-        let actor = Self {
+        let mut actor = Self {
             around,
             targets,
             progress,
@@ -114,6 +114,10 @@ impl Actor {
             watched: None,
             known,
         };
+        // At once and not when it first runs: until then, proxies could be told that all pods have been named.
+        if matches!(actor.known.wish, Wish::Enrolled { .. }) {
+            actor.offer();
+        }
         (actor, told)
     }
 
@@ -167,6 +171,15 @@ impl Actor {
         self.target = target;
     }
 
+    fn offer(&mut self) {
+        let pod = &self.target.pod;
+        let (name, namespace) = (pod.name.clone(), pod.namespace.clone());
+        let (held, news) = (Arc::clone(&self.held), Arc::clone(&self.news));
+        let offer = Offer { name, namespace, held, news };
+        self.around.proxies.change(|roster| roster.offer(pod.uid.clone(), offer));
+        self.known.serving = Serving::Offered;
+    }
+
     async fn wait(&mut self, until: Option<Instant>, waiting: Waiting) {
         let until = async {
             match until {
@@ -215,13 +228,7 @@ impl Actor {
         let Surroundings { kernel, proxies, istio, .. } = &self.around;
         let (pod, plan) = (&self.target.pod, &self.plan);
         match step {
-            Step::Offer => {
-                let (name, namespace) = (pod.name.clone(), pod.namespace.clone());
-                let (held, news) = (Arc::clone(&self.held), Arc::clone(&self.news));
-                let offer = Offer { name, namespace, held, news };
-                proxies.change(|roster| roster.offer(pod.uid.clone(), offer));
-                self.known.serving = Serving::Offered;
-            }
+            Step::Offer => self.offer(),
             Step::Withdraw => {
                 proxies.change(|roster| roster.withdraw(&pod.uid));
                 self.known.serving = Serving::Leaving;

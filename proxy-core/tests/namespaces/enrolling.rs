@@ -23,6 +23,7 @@ use crate::mesh::{
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         test("a_pod_is_captured_once_a_proxy_listens", a_pod_is_captured_once_a_proxy_listens),
+        test("a_pod_is_offered_from_when_it_is_put", a_pod_is_offered_from_when_it_is_put),
         test("a_released_pod_lives_on", a_released_pod_lives_on),
         test("a_release_waits_no_longer_than_patience", a_release_waits_no_longer_than_patience),
         test("a_pod_that_is_gone_stays_closed", a_pod_that_is_gone_stays_closed),
@@ -119,6 +120,18 @@ fn a_pod_is_captured_once_a_proxy_listens() -> Outcome {
     for address in [SocketAddr::from((server.v4(), APPLICATION)), (server.v6(), APPLICATION).into()] {
         assert_eq!(http::request(client.namespace(), address, "/", b"")?.status(), 200);
         assert!(mesh.reports.next(Direction::Outbound, &client)?.tunnel.is_some());
+    }
+    Ok(())
+}
+
+/// If it were a moment later, a proxy that comes in between could be told that there are no pods, and would leave all that it serves.
+fn a_pod_is_offered_from_when_it_is_put() -> Outcome {
+    let (_mesh, pods) = Mesh::of(["a", "b", "c", "d"])?;
+    let place = Place::new()?;
+    let agent = NodeAgent::start(&place)?;
+    for pod in &pods {
+        agent.put(pod)?;
+        assert_eq!(agent.status_of(pod.name()).map(|pod| pod.proxy), Some(Heard::NoProxy));
     }
     Ok(())
 }
