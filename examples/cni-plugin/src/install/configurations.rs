@@ -179,33 +179,32 @@ impl Configuration<'_> {
             return Ok(Rewritten::Already);
         }
         let mut written = Content { bytes: first, owner: read.owner };
-        for round in 1..=ROUNDS {
+        for _ in 0..ROUNDS {
             self.folder.draft(&self.name, &written)?;
             let Some(replaced) = self.put(&read)? else {
                 self.folder.discard()?;
                 return Ok(Rewritten::Now);
             };
+            // What somebody else wrote meanwhile, and we can make nothing of, is theirs: it goes back.
             let edited = match self.edit(&replaced, edit) {
-                Ok(edited) if round < ROUNDS => edited,
-                // What somebody else wrote meanwhile, and we can make nothing of, or nothing any more, is theirs: it goes back.
-                other => {
-                    self.give_back(written, replaced)?;
-                    return Err(other.err().unwrap_or_else(|| InstallError::Restless { path: self.path() }));
-                }
+                Ok(edited) => edited,
+                Err(error) => return self.give_back(written).and(Err(error)),
             };
             // What is there now is what we wrote, so that is what the next swap is to show.
             read = std::mem::replace(&mut written, Content { bytes: edited, owner: replaced.owner });
         }
+        self.give_back(read)?;
         Err(InstallError::Restless { path: self.path() })
     }
 
-    /// Puts back what a swap took from its place, `theirs`, where `written` is now. If something else is there already, it is newer, and stays.
-    fn give_back(&self, mut written: Content, mut theirs: Content) -> Result<(), InstallError> {
+    /// Puts back what the last swap took from its place, where `ours` is now. If something else is there already, it is newer, and stays.
+    fn give_back(&self, mut ours: Content) -> Result<(), InstallError> {
         for _ in 0..BACK {
-            match self.put(&written)? {
-                None => return Ok(self.folder.discard()?),
-                Some(newer) => (written, theirs) = (theirs, newer),
+            let Some(theirs) = self.folder.read_draft(MAX_FILE)? else { return Ok(()) };
+            if self.put(&ours)?.is_none() {
+                return Ok(self.folder.discard()?);
             }
+            ours = theirs;
         }
         Err(InstallError::Restless { path: self.path() })
     }
