@@ -113,12 +113,12 @@ async fn bulk(args: &Args, cover: Cover) -> Result<()> {
         args.mebibytes, args.rounds
     );
     println!("  {:<24} {alone}", "the pipe alone");
-    println!("  {:<24} {one} {:>6.0} %", "one tunnel", 100.0 * one.of(&alone));
-    println!("  {:<24} {hundred} {:>6.0} %", "a hundred tunnels", 100.0 * hundred.of(&alone));
+    print_share("one tunnel", &one, &alone);
+    print_share("a hundred tunnels", &hundred, &alone);
     if args.peer.is_some() {
-        for (rates, what) in of_peer.iter().zip(["one tunnel", "a hundred tunnels"]) {
-            println!("  {:<24} {rates} {:>6.0} %", format!("the peer's, {what}"), 100.0 * rates.of(&alone));
-        }
+        let [one, hundred] = &of_peer;
+        print_share("the peer's, one tunnel", one, &alone);
+        print_share("the peer's, a hundred tunnels", hundred, &alone);
     }
     Ok(())
 }
@@ -134,11 +134,15 @@ async fn opens(args: &Args, cover: Cover) -> Result<()> {
     }
     println!("{cover}, one after another ({} each, {} rounds): per second", args.tunnels, args.rounds);
     println!("  {:<24} {trips}", "round trips of a byte");
-    println!("  {:<24} {opens} {:>6.0} %", "tunnels opened and closed", 100.0 * opens.of(&trips));
+    print_share("tunnels opened and closed", &opens, &trips);
     if args.peer.is_some() {
-        println!("  {:<24} {of_peer} {:>6.0} %", "the peer's", 100.0 * of_peer.of(&trips));
+        print_share("the peer's", &of_peer, &trips);
     }
     Ok(())
+}
+
+fn print_share(what: &str, rates: &Rates, of: &Rates) {
+    println!("  {what:<24} {rates} {:>6.0} %", 100.0 * rates.of(of));
 }
 
 async fn neighbours(args: &Args) -> Result<()> {
